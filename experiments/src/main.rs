@@ -1,0 +1,2 @@
+//! The command `experiment`.
+fn main() {}

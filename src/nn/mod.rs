@@ -1,0 +1,5 @@
+//! Neural network parts on candle tensors: parameters, differentiable operations, optimizers.
+
+mod params;
+
+pub use params::{Init, ParamStore};

@@ -1,0 +1,1 @@
+//! Runners: actors, vector envs, and the flow of experience to the learner.
