@@ -160,7 +160,12 @@ impl<E: Env> VecEnv<E> {
     /// # Errors
     /// If an environment cannot save itself, or an observation does not survive JSON (a number that is not finite).
     pub fn save(&self) -> Result<Vec<SlotState>> {
-        self.slots.iter().zip(&self.obs).enumerate().map(|(i, (slot, obs))| slot.save(self.first_slot + i, obs)).collect()
+        self.slots
+            .iter()
+            .zip(&self.obs)
+            .enumerate()
+            .map(|(i, (slot, obs))| slot.save(self.first_slot + i, obs))
+            .collect()
     }
 
     /// Goes back to a saved state.
