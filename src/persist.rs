@@ -85,6 +85,20 @@ impl StateDict {
         Ok(raw.as_chunks::<4>().0.iter().map(|c| u32::from_le_bytes(*c)).collect())
     }
 
+    /// Stores a flat array of bytes.
+    pub fn put_u8s(&mut self, name: impl Into<String>, values: &[u8]) {
+        let raw = RawTensor { dtype: safetensors::Dtype::U8, shape: vec![values.len()], data: values.to_vec() };
+        self.tensors.insert(name.into(), raw);
+    }
+
+    /// The bytes of tensor `name`.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it is missing or of another dtype.
+    pub fn u8s(&self, name: &str) -> Result<Vec<u8>> {
+        Ok(self.raw(name, safetensors::Dtype::U8)?.to_vec())
+    }
+
     /// Stores a small structure.
     ///
     /// # Errors
