@@ -4,6 +4,7 @@
 //! [`Status::Terminated`] stops bootstrapping; a time limit is [`Status::Truncated`] and is added by a wrapper.
 
 mod candidates;
+pub mod check;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -97,7 +98,7 @@ pub struct EnvState {
 
 /// A sequential decision task.
 ///
-/// Laws, checked by [`check`] for every environment of the project:
+/// Laws, checked by [`check::check_env`] for every environment of the project:
 /// * the same seed and the same actions give the same observations, rewards and ends, bit for bit;
 /// * a refused action changes no state and consumes no draw;
 /// * [`Env::save_state`] then [`Env::restore_state`] continues bit for bit, also in another instance;

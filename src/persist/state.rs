@@ -1,4 +1,4 @@
-//! Saved state: named tensors and JSON values in one checksummed file.
+//! Named tensors and JSON values in memory.
 
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
