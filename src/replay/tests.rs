@@ -242,24 +242,22 @@ fn a_gap_between_rounds_forgets_what_waits() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_the_oldest_row_stays_whole() {
+    type Change = fn(&mut CandidateObs);
     let rounds = trace(1, 2, &mut rng());
     let mut memory = memory(2, false);
     memory.push(&rounds[0]).unwrap();
     let before = memory.gather(&[0, 1]).unwrap();
-    let spoil = |change: fn(&mut CandidateObs)| {
+    let spoil = |change: Change| {
         let mut rollout = rounds[0].clone();
         change(Arc::make_mut(&mut rollout.segments[0].steps[0].next_obs));
         rollout
     };
-    let cases: [(fn(&mut CandidateObs), &str); 6] = [
+    let cases: [(Change, &str); 6] = [
         (|o| o.state.clear(), "next_obs.state has 0 values, expected 2"),
         (|o| o.candidate_texts.clear(), "next_obs.candidate_texts has 0 values, expected 5"),
         (|o| o.mask.push(true), "next_obs.mask has 6 values, expected 5"),
         (
-            |o| {
-                o.history =
-                    vec![o.history.first().cloned().unwrap_or(HistoryEvent { text: None, features: vec![0.0; 2] }); 4]
-            },
+            |o| o.history = vec![HistoryEvent { text: None, features: vec![0.0; 2] }; 4],
             "the history has 4 events, expected at most 3",
         ),
         (|o| o.history = vec![HistoryEvent { text: None, features: vec![] }], "event 0 of the history has 0 numbers"),

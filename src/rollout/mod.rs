@@ -19,4 +19,4 @@ mod tests;
 pub use config::RunnerConfig;
 pub use evaluate::{Evaluation, EvaluationRecord, Observed, evaluate};
 pub use record::EpisodeRecord;
-pub use runner::Runner;
+pub use runner::{Round, Runner};

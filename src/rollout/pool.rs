@@ -12,22 +12,22 @@ use std::thread::JoinHandle;
 /// What an actor thread is asked for.
 enum Job<E: Env> {
     /// Play one round in this shard and give it back.
-    Collect { shard: Box<Shard<E>>, snapshot: Arc<Snapshot>, steps: usize, stop: Stop },
+    Collect { shard: Shard<E>, snapshot: Arc<Snapshot>, steps: usize, stop: Stop },
 }
 
 /// What an actor thread answers, exactly once per job.
 enum Report<E: Env> {
     /// The round, and the shard between two rounds again.
-    Collected { shard: Box<Shard<E>>, round: ShardRound<E::Obs, E::Action> },
+    Collected { shard: Shard<E>, round: ShardRound<E::Obs, E::Action> },
     /// The shard could not finish; it is in the middle of a round.
-    Failed { thread: usize, shard: Box<Shard<E>>, error: Error },
+    Failed { thread: usize, shard: Shard<E>, error: Error },
     /// Code of the actor or of an environment panicked; the shard is lost.
     Panicked { thread: usize, shard: usize, message: String },
 }
 
 /// Result of one shard, and the shard itself unless a panic took it.
 pub(super) struct Returned<E: Env> {
-    pub shard: Option<Box<Shard<E>>>,
+    pub shard: Option<Shard<E>>,
     pub outcome: Result<ShardRound<E::Obs, E::Action>>,
 }
 
@@ -73,7 +73,7 @@ impl<E: Env + 'static> Pool<E> {
     /// Plays one round in every shard and returns when all of them are back, in shard order.
     pub fn collect(
         &self,
-        shards: Vec<Box<Shard<E>>>,
+        shards: Vec<Shard<E>>,
         snapshot: &Arc<Snapshot>,
         steps: usize,
         stop: &Stop,
@@ -136,13 +136,7 @@ fn work<E: Env>(thread: usize, jobs: &Receiver<Job<E>>, reports: &Sender<Report<
     }
 }
 
-fn play<E: Env>(
-    thread: usize,
-    mut shard: Box<Shard<E>>,
-    snapshot: &Arc<Snapshot>,
-    steps: usize,
-    stop: &Stop,
-) -> Report<E> {
+fn play<E: Env>(thread: usize, mut shard: Shard<E>, snapshot: &Arc<Snapshot>, steps: usize, stop: &Stop) -> Report<E> {
     let number = shard.number();
     // Unwind safety: after a panic nobody sees the shard again; the snapshot is immutable.
     let played = catch_unwind(AssertUnwindSafe(move || {

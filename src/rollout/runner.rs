@@ -12,6 +12,10 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// What one round gives: the transitions in slot order, and the episodes that ended, by the env step at which they
+/// ended and then by slot.
+pub type Round<O, A> = (Rollout<O, A>, Vec<EpisodeRecord>);
+
 /// Plays rounds of experience.
 ///
 /// One interface, two executions: with [`RunnerConfig::actors`]` = 0` everything happens in the caller's thread, else
@@ -33,7 +37,7 @@ pub struct Runner<E: Env> {
     stop: Stop,
     round: u64,
     /// In shard order; empty only after a panic took one.
-    shards: Vec<Box<Shard<E>>>,
+    shards: Vec<Shard<E>>,
     pool: Option<Pool<E>>,
     /// Whether all shards are between two rounds. After an error they are not, until a state is loaded.
     between_rounds: bool,
@@ -72,7 +76,7 @@ impl<E: Env + 'static> Runner<E> {
             let last = (first + config.shard_size).min(config.num_envs);
             let envs = (first..last).map(&mut make_env).collect::<Result<Vec<E>>>()?;
             let envs = VecEnv::new(envs, first, seed)?;
-            shards.push(Box::new(Shard::new(number, envs, make_actor()?, &seed)));
+            shards.push(Shard::new(number, envs, make_actor()?, &seed));
         }
         let spec = common_spec(&shards)?;
         let pool = if config.actors == 0 { None } else { Some(Pool::new(config.actors, shards.len())?) };
@@ -108,14 +112,11 @@ impl<E: Env + 'static> Runner<E> {
 
     /// Plays one round with the parameters of `snapshot`: `steps_per_round` env steps in every slot.
     ///
-    /// Returns the transitions in slot order, and the episodes that ended, by the env step at which they ended and
-    /// then by slot.
-    ///
     /// # Errors
     /// [`Error::Interrupted`] between two env steps after a request to stop; [`Error::Actor`] with the message of an
     /// actor thread that failed or panicked (of the first such shard in order); without threads the error itself.
     /// After any error the round is lost: the runner collects and saves again only after [`Runner::load`].
-    pub fn collect(&mut self, snapshot: &Arc<Snapshot>) -> Result<(Rollout<E::Obs, E::Action>, Vec<EpisodeRecord>)> {
+    pub fn collect(&mut self, snapshot: &Arc<Snapshot>) -> Result<Round<E::Obs, E::Action>> {
         self.require_between_rounds()?;
         // Before anything has moved: this interruption loses nothing.
         self.stop.check()?;
@@ -211,7 +212,7 @@ impl<E: Env + 'static> Runner<E> {
 }
 
 /// The spec of slot 0, if all others say the same.
-fn common_spec<E: Env>(shards: &[Box<Shard<E>>]) -> Result<EnvSpec> {
+fn common_spec<E: Env>(shards: &[Shard<E>]) -> Result<EnvSpec> {
     let mut specs = shards.iter().flat_map(|s| (0..s.envs().len()).filter_map(|i| s.envs().env(i)).map(Env::spec));
     let first = specs.next().ok_or_else(|| Error::State("a runner without env slots".to_owned()))?;
     match specs.find(|other| *other != first) {

@@ -2,7 +2,7 @@
 
 use super::record::{ActionDigest, EpisodeRecord};
 use crate::agent::{Actor, Decision, Mode, Segment, Snapshot, Stop, Transition};
-use crate::env::{Env, SlotState, VecEnv};
+use crate::env::{Env, SlotState, SlotStep, VecEnv};
 use crate::rng::{Seed, StreamRng};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -126,37 +126,35 @@ impl<E: Env> Shard<E> {
         }
         self.slot_steps += 1;
         for (index, decision) in decisions.into_iter().enumerate() {
-            let (transition, record) = self.step_slot(index, decision)?;
-            segments[index].steps.push(transition);
-            records.extend(record);
+            records.extend(self.step_slot(index, decision, &mut segments[index].steps)?);
         }
         Ok(())
     }
 
+    /// Steps one slot, appends the transition, and returns the record of the episode if that ended it.
     fn step_slot(
         &mut self,
         index: usize,
         decision: Decision<E::Action>,
-    ) -> Result<(Transition<E::Obs, E::Action>, Option<EpisodeRecord>)> {
+        transitions: &mut Vec<Transition<E::Obs, E::Action>>,
+    ) -> Result<Option<EpisodeRecord>> {
         let env = self.envs.first_slot() + index;
         let obs = Arc::clone(&self.envs.observations()[index]);
         let Decision { action, log_prob } = decision;
         self.require_finite("log_prob", f64::from(log_prob), env)?;
-        let step = self.envs.step_slot(index, &action)?;
-        self.require_finite("reward", step.reward, env)?;
+        let SlotStep { reward, status, next_obs, ended } = self.envs.step_slot(index, &action)?;
+        self.require_finite("reward", reward, env)?;
         self.digests[index].push(&action)?;
-        let record = step.ended.map(|ended| EpisodeRecord {
+        transitions.push(Transition { obs, action, log_prob, reward, status, next_obs });
+        Ok(ended.map(|ended| EpisodeRecord {
             env,
             episode: ended.episode,
             slot_steps: self.slot_steps,
             episode_return: ended.totals.episode_return,
             length: ended.totals.length,
-            status: step.status,
+            status,
             actions: self.digests[index].finish(),
-        });
-        let transition =
-            Transition { obs, action, log_prob, reward: step.reward, status: step.status, next_obs: step.next_obs };
-        Ok((transition, record))
+        }))
     }
 
     fn require_finite(&self, name: &str, value: f64, env: usize) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Laws of the runner: same bits for any number of threads, exact continuation, errors that surface.
 
 use super::testing::{ShopActor, snapshot};
-use super::{EpisodeRecord, Runner, RunnerConfig};
-use crate::agent::{Actor, Decision, Mode, Rollout, Snapshot, Stop};
+use super::{Round, Runner, RunnerConfig};
+use crate::agent::{Actor, Decision, Mode, Snapshot, Stop};
 use crate::env::testing::{Counter, Shop};
 use crate::env::{CandidateObs, Env, Slate, Status, TimeLimit};
 use crate::persist::StateDict;
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 
-type ShopRound = (Rollout<CandidateObs, Slate>, Vec<EpisodeRecord>);
+type ShopRound = Round<CandidateObs, Slate>;
 
 /// Seven slots in shards of two: the last shard is smaller.
 fn config(actors: usize) -> RunnerConfig {
