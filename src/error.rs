@@ -11,6 +11,9 @@ pub enum Error {
     /// An environment refused.
     #[error(transparent)]
     Env(#[from] crate::env::EnvError),
+    /// A slate cannot be selected.
+    #[error(transparent)]
+    Slate(#[from] crate::slate::SlateError),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
