@@ -1,0 +1,17 @@
+//! Recommendation to simulated users, after RecSim 0.2.4 (Ie et al., arXiv:1909.04847).
+//!
+//! A user is offered C candidates at each step; the agent shows k of them; the user consumes at most one and changes.
+//! [`shared`] holds what the environments have in common, [`sim`] the loop without observations (fast, sees
+//! everything), [`env`] the [`retune::env::Env`] on top of it. [`interest_evolution`] rewards minutes watched, has a
+//! feature form and a text form, and is the one studies are made of.
+
+pub mod choice;
+pub mod env;
+pub mod interest_evolution;
+pub mod shared;
+pub mod sim;
+
+pub use env::RecSim;
+pub use interest_evolution::{EvolutionConfig, EvolutionModel, InterestEvolution};
+pub use shared::{ItemFacts, LoopConfig, Model, Outcome, StepFacts};
+pub use sim::Sim;
