@@ -5,13 +5,15 @@
 //! everything), [`env`] the [`retune::env::Env`] on top of it. [`interest_evolution`] rewards minutes watched, has a
 //! feature form and a text form, and is the one studies are made of.
 
+pub mod catalogue;
 pub mod choice;
 pub mod env;
 pub mod interest_evolution;
 pub mod shared;
 pub mod sim;
 
+pub use catalogue::{Catalogue, CatalogueConfig, Split};
 pub use env::RecSim;
-pub use interest_evolution::{EvolutionConfig, EvolutionModel, InterestEvolution};
+pub use interest_evolution::{EvolutionConfig, EvolutionModel, InterestEvolution, ObservationMode};
 pub use shared::{ItemFacts, LoopConfig, Model, Outcome, StepFacts};
 pub use sim::Sim;

@@ -5,10 +5,13 @@
 
 mod config;
 mod model;
+mod text;
 
 pub use config::{EvolutionConfig, topic_means};
 pub use model::{Card, Draws, EvolutionModel, Item, User};
+pub use text::{HISTORY_LEN, ObservationMode};
 
+use super::catalogue::{Catalogue, Split};
 use super::env::RecSim;
 use retune::env::EnvError;
 
@@ -38,6 +41,19 @@ impl InterestEvolution {
     /// [`EnvError::Config`] for a setting out of range.
     pub fn features(config: EvolutionConfig) -> Result<Self, EnvError> {
         Ok(Self::from_model(EvolutionModel::features(config)?))
+    }
+
+    /// The text form over one part of a catalogue.
+    ///
+    /// # Errors
+    /// As [`EvolutionModel::text`].
+    pub fn text(
+        config: EvolutionConfig,
+        catalogue: &Catalogue,
+        split: Split,
+        mode: ObservationMode,
+    ) -> Result<Self, EnvError> {
+        Ok(Self::from_model(EvolutionModel::text(config, catalogue, split, mode)?))
     }
 }
 

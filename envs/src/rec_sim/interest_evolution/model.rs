@@ -54,7 +54,7 @@ pub struct Draws {
 
 /// Where candidates come from.
 #[derive(Clone, Debug)]
-enum Pool {
+pub(super) enum Pool {
     /// Topic uniform, then quality normal around the mean of the topic.
     Sampled,
     /// Uniform without replacement from fixed cards.
@@ -101,7 +101,13 @@ impl EvolutionModel {
         Ok(Self::new(config, means.into(), Pool::Sampled, spec, fingerprint))
     }
 
-    fn new(config: EvolutionConfig, topic_means: Arc<[f64]>, pool: Pool, spec: EnvSpec, fingerprint: String) -> Self {
+    pub(super) fn new(
+        config: EvolutionConfig,
+        topic_means: Arc<[f64]>,
+        pool: Pool,
+        spec: EnvSpec,
+        fingerprint: String,
+    ) -> Self {
         let (shape, choice) = (config.loop_config(), config.choice());
         Self { config, shape, choice, topic_means, pool, spec, fingerprint }
     }
@@ -138,7 +144,14 @@ impl EvolutionModel {
     }
 }
 
-fn spec(config: &EvolutionConfig, id: &str, description: &str, obs: CandidateSpec, texts: TextTable) -> EnvSpec {
+/// The parts of the description that both forms share.
+pub(super) fn spec(
+    config: &EvolutionConfig,
+    id: &str,
+    description: &str,
+    obs: CandidateSpec,
+    texts: TextTable,
+) -> EnvSpec {
     EnvSpec {
         id: id.to_owned(),
         description: description.to_owned(),
