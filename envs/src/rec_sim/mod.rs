@@ -9,11 +9,15 @@ pub mod catalogue;
 pub mod choice;
 pub mod env;
 pub mod interest_evolution;
+pub mod metrics;
+pub mod reference;
 pub mod shared;
 pub mod sim;
 
 pub use catalogue::{Catalogue, CatalogueConfig, Split};
 pub use env::RecSim;
 pub use interest_evolution::{EvolutionConfig, EvolutionModel, InterestEvolution, ObservationMode};
+pub use metrics::{EpisodeRecord, Metrics, Summary, normalized_score};
+pub use reference::{ReferencePolicy, evaluate};
 pub use shared::{ItemFacts, LoopConfig, Model, Outcome, StepFacts};
 pub use sim::Sim;

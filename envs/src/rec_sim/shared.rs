@@ -140,6 +140,12 @@ pub trait Model: Send + Sync {
         draws: Self::Draws,
     ) -> Outcome;
 
+    /// The user's own score of an item: the higher, the likelier a click. For references.
+    fn click_score(&self, user: &Self::User, doc: &Self::Doc) -> f64;
+
+    /// The quality of an item as far as it can be known before it is consumed. For references.
+    fn expected_quality(&self, doc: &Self::Doc) -> f64;
+
     /// What is true of an item.
     fn facts(&self, doc: &Self::Doc) -> ItemFacts;
 

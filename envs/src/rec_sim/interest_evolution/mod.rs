@@ -5,10 +5,12 @@
 
 mod config;
 mod model;
+mod planner;
 mod text;
 
 pub use config::{EvolutionConfig, topic_means};
 pub use model::{Card, Draws, EvolutionModel, Item, User};
+pub use planner::Planner;
 pub use text::{HISTORY_LEN, ObservationMode};
 
 use super::catalogue::{Catalogue, Split};
@@ -57,5 +59,7 @@ impl InterestEvolution {
     }
 }
 
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests;

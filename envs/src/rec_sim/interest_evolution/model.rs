@@ -229,6 +229,14 @@ impl Model for EvolutionModel {
         Outcome { chosen, reward, terminated: user.time_budget <= 0.0 }
     }
 
+    fn click_score(&self, user: &User, doc: &Item) -> f64 {
+        user.interests[doc.topic as usize]
+    }
+
+    fn expected_quality(&self, doc: &Item) -> f64 {
+        self.topic_means[doc.topic as usize]
+    }
+
     fn facts(&self, doc: &Item) -> ItemFacts {
         let text = match &self.pool {
             Pool::Sampled => None,
