@@ -3,6 +3,7 @@
 use super::shared::{Model, StepFacts};
 use super::sim::Sim;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What is kept of one episode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,19 +70,20 @@ pub struct Summary {
     pub gini: f64,
 }
 
-/// Collects metrics step by step.
+/// Collects metrics step by step, over any number of episodes side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
     gamma: f64,
+    num_topics: usize,
     shown: Vec<u64>,
     consumed: Vec<u64>,
-    /// Clicks on each topic in the current episode.
-    topic_clicks: Vec<u64>,
-    current: Tally,
-    episodes: Vec<EpisodeRecord>,
+    /// Episodes that go on, by number.
+    open: BTreeMap<usize, Tally>,
+    /// Closed episodes, by number.
+    closed: BTreeMap<usize, EpisodeRecord>,
 }
 
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 struct Tally {
     episode_return: f64,
     discounted_return: f64,
@@ -90,6 +92,23 @@ struct Tally {
     clicks: u64,
     quality_sum: f64,
     diversity_sum: f64,
+    /// Clicks on each topic.
+    topic_clicks: Vec<u64>,
+}
+
+impl Tally {
+    fn new(num_topics: usize) -> Self {
+        Self {
+            episode_return: 0.0,
+            discounted_return: 0.0,
+            discount: 1.0,
+            steps: 0,
+            clicks: 0,
+            quality_sum: 0.0,
+            diversity_sum: 0.0,
+            topic_clicks: vec![0; num_topics],
+        }
+    }
 }
 
 impl Metrics {
@@ -99,17 +118,18 @@ impl Metrics {
         let pool = sim.model().pool_size();
         Self {
             gamma,
+            num_topics: sim.model().num_topics(),
             shown: vec![0; pool],
             consumed: vec![0; pool],
-            topic_clicks: vec![0; sim.model().num_topics()],
-            current: Tally { discount: 1.0, ..Tally::default() },
-            episodes: Vec::new(),
+            open: BTreeMap::new(),
+            closed: BTreeMap::new(),
         }
     }
 
-    /// Takes in one step; after each `step` of the environment, pass what [`Sim::last_step`] shows.
-    pub fn record(&mut self, facts: &StepFacts) {
-        let tally = &mut self.current;
+    /// Takes in one step of episode number `episode`: after each `step` of the environment, pass what
+    /// [`Sim::last_step`] shows. Steps of several episodes may alternate.
+    pub fn record(&mut self, episode: usize, facts: &StepFacts) {
+        let tally = self.open.entry(episode).or_insert_with(|| Tally::new(self.num_topics));
         tally.steps += 1;
         tally.episode_return += facts.reward;
         tally.discounted_return += tally.discount * facts.reward;
@@ -122,15 +142,15 @@ impl Metrics {
         tally.diversity_sum += distinct as f64 / facts.slate.len().max(1) as f64;
         if let Some(item) = facts.consumed() {
             self.consumed[item.item as usize] += 1;
-            self.topic_clicks[item.topic as usize] += 1;
+            tally.topic_clicks[item.topic as usize] += 1;
             tally.clicks += 1;
             tally.quality_sum += item.quality;
         }
     }
 
-    /// Closes the current episode.
-    pub fn finish_episode(&mut self, seed: u64, truncated: bool) -> &EpisodeRecord {
-        let tally = std::mem::replace(&mut self.current, Tally { discount: 1.0, ..Tally::default() });
+    /// Closes episode number `episode`, which began from `seed`.
+    pub fn finish_episode(&mut self, episode: usize, seed: u64, truncated: bool) {
+        let tally = self.open.remove(&episode).unwrap_or_else(|| Tally::new(self.num_topics));
         let record = EpisodeRecord {
             seed,
             episode_return: tally.episode_return,
@@ -139,19 +159,16 @@ impl Metrics {
             truncated,
             clicks: tally.clicks,
             quality_sum: tally.quality_sum,
-            topics_consumed: self.topic_clicks.iter().filter(|&&c| c > 0).count(),
-            topic_entropy: entropy(&self.topic_clicks),
+            topics_consumed: tally.topic_clicks.iter().filter(|&&c| c > 0).count(),
+            topic_entropy: entropy(&tally.topic_clicks),
             slate_diversity: tally.diversity_sum / tally.steps.max(1) as f64,
         };
-        self.topic_clicks.fill(0);
-        self.episodes.push(record);
-        &self.episodes[self.episodes.len() - 1]
+        self.closed.insert(episode, record);
     }
 
-    /// The closed episodes.
-    #[must_use]
-    pub fn episodes(&self) -> &[EpisodeRecord] {
-        &self.episodes
+    /// The closed episodes in the order of their numbers.
+    pub fn episodes(&self) -> impl ExactSizeIterator<Item = &EpisodeRecord> {
+        self.closed.values()
     }
 
     /// How often each pool item was shown.
@@ -163,13 +180,13 @@ impl Metrics {
     /// Metrics over all closed episodes. Exposure counts also those of a running one.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let over = |f: fn(&EpisodeRecord) -> f64| estimate(&self.episodes.iter().map(f).collect::<Vec<_>>());
+        let over = |f: fn(&EpisodeRecord) -> f64| estimate(&self.closed.values().map(f).collect::<Vec<_>>());
         let ratio_of = |num: fn(&EpisodeRecord) -> f64, den: fn(&EpisodeRecord) -> f64| {
-            ratio_estimate(&self.episodes.iter().map(|e| (num(e), den(e))).collect::<Vec<_>>())
+            ratio_estimate(&self.closed.values().map(|e| (num(e), den(e))).collect::<Vec<_>>())
         };
         let share = |counts: &[u64]| counts.iter().filter(|&&c| c > 0).count() as f64 / counts.len().max(1) as f64;
         Summary {
-            episodes: self.episodes.len(),
+            episodes: self.closed.len(),
             episode_return: over(|e| e.episode_return),
             discounted_return: over(|e| e.discounted_return),
             episode_length: over(|e| e.episode_length as f64),
@@ -251,17 +268,21 @@ mod tests {
     fn metrics_of_a_hand_made_episode() {
         let config = EvolutionConfig { num_topics: 4, ..EvolutionConfig::default() };
         let mut metrics = Metrics::new(&Sim::new(EvolutionModel::features(config).unwrap()), 0.5);
-        metrics.record(&facts(&[0, 1], Some(1), 4.0));
-        metrics.record(&facts(&[1, 1], None, 0.0));
-        metrics.record(&facts(&[3, 1], Some(0), 2.0));
-        let record = metrics.finish_episode(9, false).clone();
+        // Two episodes alternate, and the later one ends first.
+        metrics.record(4, &facts(&[0, 1], Some(1), 4.0));
+        metrics.record(4, &facts(&[1, 1], None, 0.0));
+        metrics.record(5, &facts(&[1, 2], Some(0), 1.0));
+        metrics.finish_episode(5, 10, true);
+        metrics.record(4, &facts(&[3, 1], Some(0), 2.0));
+        metrics.finish_episode(4, 9, false);
+        let records: Vec<_> = metrics.episodes().collect();
+        let record = records[0];
         assert_eq!((record.seed, record.episode_return, record.discounted_return), (9, 6.0, 4.5));
         assert_eq!((record.episode_length, record.clicks, record.quality_sum), (3, 2, 4.0));
-        assert_eq!(record.topics_consumed, 2);
+        assert_eq!((record.topics_consumed, record.truncated), (2, false));
         assert!((record.topic_entropy - 0.5).abs() < 1e-12);
         assert!((record.slate_diversity - 2.5 / 3.0).abs() < 1e-12);
-        metrics.record(&facts(&[1, 2], Some(0), 1.0));
-        assert_eq!(metrics.finish_episode(10, true).topic_entropy, 0.0);
+        assert_eq!((records[1].seed, records[1].topic_entropy, records[1].truncated), (10, 0.0, true));
         let summary = metrics.summary();
         assert_eq!((summary.episode_return.mean, summary.ctr.mean), (3.5, 0.75));
         assert!((summary.mean_quality.mean - 5.0 / 3.0).abs() < 1e-12);

@@ -102,7 +102,7 @@ pub fn evaluate<M: Model>(
 ) -> Result<Metrics, EnvError> {
     let mut metrics = Metrics::new(sim, gamma);
     let mut slate = Vec::with_capacity(sim.model().loop_config().slate_size);
-    for seed in seeds {
+    for (episode, seed) in seeds.into_iter().enumerate() {
         sim.reset(Some(seed));
         let mut rng = Seed::root(seed).child("rec_sim").child("reference").rng();
         let mut terminated = false;
@@ -110,10 +110,10 @@ pub fn evaluate<M: Model>(
             policy.select(sim, &mut rng, &mut slate)?;
             terminated = sim.step(&slate)?.terminated;
             if let Some(facts) = sim.last_step() {
-                metrics.record(facts);
+                metrics.record(episode, facts);
             }
         }
-        metrics.finish_episode(seed, !terminated);
+        metrics.finish_episode(episode, seed, !terminated);
     }
     Ok(metrics)
 }

@@ -1,14 +1,12 @@
 use super::*;
 use crate::rec_sim::catalogue::{CatalogueConfig, Columns, Source};
 use crate::rec_sim::choice::ChoiceKind;
-use crate::rec_sim::metrics::{Estimate, Summary};
+use crate::rec_sim::golden::{agrees, assert_agrees, policy_row};
 use crate::rec_sim::reference::{Myopic, Random, ReferencePolicy, TopQuality, evaluate};
 use crate::rec_sim::sim::Sim;
 use retune_assets::wordnet_glosses::CSV;
 use serde_json::Value;
 
-/// Means over 2,000 to 4,000 episodes of RecSim 0.2.4 for each policy and size.
-const POLICIES: &str = include_str!("../../../../tests/golden/rec_sim/policies.json");
 const POLICY_NAMES: [&str; 4] = ["random", "myopic", "top_quality", "planner"];
 
 fn policy(name: &str, model: &EvolutionModel, row: &Value) -> Box<dyn ReferencePolicy<EvolutionModel>> {
@@ -20,46 +18,15 @@ fn policy(name: &str, model: &EvolutionModel, row: &Value) -> Box<dyn ReferenceP
     }
 }
 
-fn golden(file: &Value, sizes: (usize, usize), name: &str) -> Value {
-    let rows = file["rows"].as_array().or_else(|| file["policies"].as_array()).unwrap();
-    let found = rows.iter().find(|r| {
-        r["env"] == "interest_evolution"
-            && r["num_candidates"] == sizes.0
-            && r["slate_size"] == sizes.1
-            && r["policy"] == name
-    });
-    found.unwrap().clone()
-}
-
-/// The acceptance rule: within four combined standard errors.
-fn agrees(got: Estimate, want: &Value) -> bool {
-    let (mean, se) = (want["mean"].as_f64().unwrap(), want["se"].as_f64().unwrap());
-    (got.mean - mean).abs() <= 4.0 * (got.se.powi(2) + se.powi(2)).sqrt()
-}
-
-fn check(summary: &Summary, row: &Value) {
-    for (metric, got) in [
-        ("episode_return", summary.episode_return),
-        ("episode_length", summary.episode_length),
-        ("discounted_return_099", summary.discounted_return),
-        ("ctr", summary.ctr),
-        ("mean_consumed_quality", summary.mean_quality),
-        ("distinct_topics_consumed", summary.topics_consumed),
-    ] {
-        assert!(agrees(got, &row[metric]), "{metric} of {}: {got:?}, reference {}", row["policy"], row[metric]);
-    }
-}
-
 fn compare_with_golden(make: impl Fn(EvolutionConfig) -> EvolutionModel, sizes: (usize, usize), episodes: u64) {
-    let file: Value = serde_json::from_str(POLICIES).unwrap();
     let mut sim = Sim::new(make(EvolutionConfig::with_sizes(sizes.0, sizes.1)));
     for name in POLICY_NAMES {
-        let row = golden(&file, sizes, name);
+        let row = policy_row("interest_evolution", "default", sizes, name);
         let mut policy = policy(name, sim.model(), &row);
         assert_eq!(policy.name(), name);
         let metrics = evaluate(&mut sim, policy.as_mut(), 0..episodes, 10_000, 0.99).unwrap();
-        assert!(metrics.episodes().iter().all(|e| !e.truncated));
-        check(&metrics.summary(), &row);
+        assert!(metrics.episodes().all(|e| !e.truncated));
+        assert_agrees(&metrics.summary(), &row);
     }
 }
 
@@ -84,11 +51,11 @@ fn references_earn_what_they_earn_in_the_original_at_5_2() {
 
 #[test]
 fn a_wrong_model_does_not_pass_the_acceptance_rule() {
-    let file: Value = serde_json::from_str(POLICIES).unwrap();
     let wrong = EvolutionConfig { step_penalty: 0.55, ..EvolutionConfig::default() };
     let mut sim = Sim::new(features(wrong));
     let summary = evaluate(&mut sim, &mut Random, 0..2000, 10_000, 0.99).unwrap().summary();
-    assert!(!agrees(summary.episode_return, &golden(&file, (10, 3), "random")["episode_return"]));
+    let row = policy_row("interest_evolution", "default", (10, 3), "random");
+    assert!(!agrees(summary.episode_return, &row["episode_return"]));
 }
 
 /// The text form on drawn qualities: fixed cards make a pool whose mean quality is off by up to a hundredth, well

@@ -1,5 +1,6 @@
 use super::*;
 use crate::rec_sim::choice::normalise;
+use crate::rec_sim::golden::{all_close, close, indices, numbers};
 use crate::rec_sim::shared::Model;
 use retune::env::{Env, Slate, Status};
 use retune::rng::Seed;
@@ -12,18 +13,6 @@ const EPISODES: [&str; 2] = [
     include_str!("../../../../tests/golden/rec_sim/episode_interest_evolution_10_3.json"),
     include_str!("../../../../tests/golden/rec_sim/episode_interest_evolution_5_2.json"),
 ];
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-}
-
-fn close(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 1e-9 * b.abs().max(1.0)
-}
-
-fn all_close(a: &[f64], b: &[f64]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| close(*a, *b))
-}
 
 fn model(defaults: &Value, case: &Value) -> EvolutionModel {
     let mut keys: Map<String, Value> = defaults.as_object().unwrap().clone();
@@ -54,10 +43,6 @@ fn draws(value: &Value) -> Draws {
     Draws { choice: value["choice"].as_f64().unwrap(), interest: value["interest"].as_f64().unwrap_or(f64::NAN) }
 }
 
-fn slate(value: &Value) -> Vec<u32> {
-    serde_json::from_value(value.clone()).unwrap()
-}
-
 #[test]
 fn steps_agree_with_the_original() {
     let file: Value = serde_json::from_str(STEPS).unwrap();
@@ -66,7 +51,7 @@ fn steps_agree_with_the_original() {
     for case in cases.iter().filter(|c| c["expect"].get("error").is_none()) {
         let (id, expect) = (&case["id"], &case["expect"]);
         let model = model(&file["default_params"], case);
-        let (mut user, candidates, slate) = (user(&case["user"]), items(&case["candidates"]), slate(&case["slate"]));
+        let (mut user, candidates, slate) = (user(&case["user"]), items(&case["candidates"]), indices(&case["slate"]));
         let mut scores = Vec::new();
         model.score(&user, &candidates, &slate, &mut scores).unwrap();
         let k = slate.len();
@@ -164,7 +149,7 @@ fn whole_episodes_agree_with_the_original() {
         let (mut total, mut scores) = (0.0, Vec::new());
         let steps = file["steps"].as_array().unwrap();
         for step in steps {
-            let (candidates, slate) = (items(&step["candidates"]), slate(&step["slate"]));
+            let (candidates, slate) = (items(&step["candidates"]), indices(&step["slate"]));
             model.score(&user, &candidates, &slate, &mut scores).unwrap();
             let outcome = model.transition(&mut user, &candidates, &slate, &scores, draws(&step["draws"]));
             assert_eq!(outcome.chosen, serde_json::from_value(step["chosen"].clone()).unwrap());
