@@ -14,6 +14,8 @@ pub mod env;
 mod golden;
 pub mod interest_evolution;
 pub mod interest_exploration;
+#[cfg(test)]
+mod laws;
 pub mod long_term_satisfaction;
 pub mod metrics;
 pub mod reference;
