@@ -220,6 +220,7 @@ fn a_seed_fixes_users_and_candidates_whatever_the_policy() {
         assert_ne!(a.last(), b.last());
     }
     assert_ne!(a[0].state, a_next[0].state);
+    assert_ne!(a[0].candidate_features, a_next[0].candidate_features);
     assert_eq!(play(&mut env, Some(5), |_| 0), a);
     assert_ne!(play(&mut env, Some(6), |_| 0)[0], a[0]);
 }
