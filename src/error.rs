@@ -21,6 +21,9 @@ pub enum Error {
         /// What it said.
         source: crate::env::EnvError,
     },
+    /// A slate cannot be selected.
+    #[error(transparent)]
+    Slate(#[from] crate::slate::SlateError),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
