@@ -123,6 +123,7 @@ impl Shop {
             has_text: true,
             history_len: Self::HISTORY,
             history_dim: 2,
+            pool: (0..10).map(TextId).collect(),
         };
         let spec = EnvSpec {
             id: "test/shop".to_owned(),
