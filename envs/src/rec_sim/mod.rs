@@ -2,7 +2,7 @@
 //!
 //! A user is offered C candidates at each step; the agent shows k of them; the user consumes at most one and changes.
 //! [`shared`] holds what the environments have in common, [`sim`] the loop without observations (fast, sees
-//! everything), [`env`] the [`retune::env::Env`] on top of it. [`interest_evolution`] rewards minutes watched, has a
+//! everything), [`mod@env`] the [`retune::env::Env`] on top of it. [`interest_evolution`] rewards minutes watched, has a
 //! feature form and a text form, and is the one studies are made of; [`interest_exploration`] and
 //! [`long_term_satisfaction`] ask for exploration and for patience. [`mod@reference`] holds policies that see what is
 //! hidden, [`metrics`] what is measured, [`catalogue`] the items of the text form.
