@@ -1,5 +1,15 @@
-//! Neural network parts on candle tensors: parameters, differentiable operations, optimizers.
+//! Neural network parts on candle tensors: parameters, differentiable operations, gradients, optimizers.
+//!
+//! Use [`ops`] for every operation that a gradient must pass: several of candle's own cut it silently.
 
+mod gradients;
+pub mod ops;
+mod optim;
 mod params;
+pub mod plain;
+mod schedule;
 
+pub use gradients::{Gradients, Movement};
+pub use optim::{AdamW, AdamWConfig, Group, StepReport};
 pub use params::{Init, ParamStore};
+pub use schedule::{Schedule, ScheduleKind};

@@ -2,6 +2,7 @@
 //!
 //! candle's own `VarMap` iterates in hash order; sums over parameters (gradient norms, checksums) must not.
 
+use crate::persist::StateDict;
 use crate::rng::Seed;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -19,9 +20,31 @@ pub enum Init {
     Uniform(f32),
 }
 
+/// Where the values of a parameter are kept.
+#[derive(Clone, Debug)]
+enum Value {
+    /// In the store, so that they can change.
+    Own(Var),
+    /// In memory shared with other stores (frozen pretrained weights): never written to.
+    Shared(Tensor),
+}
+
+impl Value {
+    fn as_tensor(&self) -> &Tensor {
+        match self {
+            Self::Own(var) => var.as_tensor(),
+            Self::Shared(tensor) => tensor,
+        }
+    }
+
+    fn detached(&self) -> Tensor {
+        self.as_tensor().detach()
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Param {
-    var: Var,
+    value: Value,
     trainable: bool,
 }
 
@@ -68,12 +91,38 @@ impl ParamStore {
     /// # Errors
     /// If the name is taken.
     pub fn insert(&mut self, name: &str, values: &Tensor) -> Result<()> {
-        if self.params.contains_key(name) {
-            return Err(Error::State(format!("parameter {name} is defined twice")));
-        }
-        let var = Var::from_tensor(&values.to_device(&self.device)?.to_dtype(DType::F32)?.contiguous()?)?;
-        self.params.insert(name.to_owned(), Param { var, trainable: true });
+        self.check_new(name)?;
+        let var = own(&values.to_device(&self.device)?.to_dtype(DType::F32)?)?;
+        self.params.insert(name.to_owned(), Param { value: Value::Own(var), trainable: true });
         Ok(())
+    }
+
+    /// Adds a frozen parameter that shares the memory of `values` where it can (F32 on the same device), so that any
+    /// number of stores hold the same pretrained weights once.
+    ///
+    /// # Errors
+    /// If the name is taken or the values cannot be moved to the device.
+    pub fn insert_frozen(&mut self, name: &str, values: &Tensor) -> Result<()> {
+        self.check_new(name)?;
+        let value = Value::Shared(self.shareable(values)?);
+        self.params.insert(name.to_owned(), Param { value, trainable: false });
+        Ok(())
+    }
+
+    /// Puts other frozen values of the same shape in the place of a frozen parameter and returns the old ones.
+    ///
+    /// # Errors
+    /// If there is no such parameter, it is trained, or the shape differs.
+    pub fn replace_frozen(&mut self, name: &str, values: &Tensor) -> Result<Tensor> {
+        let new = self.shareable(values)?;
+        let param = self.params.get_mut(name).ok_or_else(|| unknown(name))?;
+        if param.trainable {
+            return Err(Error::State(format!("parameter {name} is trained; only frozen values can be replaced")));
+        }
+        check_shape(name, param.value.as_tensor(), values)?;
+        let old = param.value.detached();
+        param.value = Value::Shared(new);
+        Ok(old)
     }
 
     /// The tensor to compute with: part of the graph if the parameter is trained, a plain tensor that shares its
@@ -83,7 +132,7 @@ impl ParamStore {
     /// If there is no such parameter.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let param = self.param(name)?;
-        Ok(if param.trainable { param.var.as_tensor().clone() } else { param.var.as_detached_tensor() })
+        Ok(if param.trainable { param.value.as_tensor().clone() } else { param.value.detached() })
     }
 
     /// The tensor for computing without a graph; sees later updates.
@@ -91,7 +140,7 @@ impl ParamStore {
     /// # Errors
     /// If there is no such parameter.
     pub fn detached(&self, name: &str) -> Result<Tensor> {
-        Ok(self.param(name)?.var.as_detached_tensor())
+        Ok(self.param(name)?.value.detached())
     }
 
     /// Whether there is a parameter of this name.
@@ -105,16 +154,32 @@ impl ParamStore {
         self.params.keys().map(String::as_str)
     }
 
-    /// Trains exactly the parameters for which `rule` holds.
-    pub fn set_trainable(&mut self, rule: impl Fn(&str) -> bool) {
+    /// Trains exactly the parameters for which `rule` holds. A shared parameter that becomes trained is copied first.
+    ///
+    /// # Errors
+    /// If a shared parameter cannot be copied.
+    pub fn set_trainable(&mut self, rule: impl Fn(&str) -> bool) -> Result<()> {
         for (name, param) in &mut self.params {
             param.trainable = rule(name);
+            if let (true, Value::Shared(tensor)) = (param.trainable, &param.value) {
+                param.value = Value::Own(own(tensor)?);
+            }
         }
+        Ok(())
     }
 
     /// The trained parameters in name order.
     pub fn trainable(&self) -> impl Iterator<Item = (&str, &Var)> {
-        self.params.iter().filter(|(_, p)| p.trainable).map(|(n, p)| (n.as_str(), &p.var))
+        self.params.iter().filter_map(|(name, param)| match &param.value {
+            Value::Own(var) if param.trainable => Some((name.as_str(), var)),
+            _ => None,
+        })
+    }
+
+    /// Whether the parameter of this name is trained.
+    #[must_use]
+    pub fn is_trainable(&self, name: &str) -> bool {
+        self.params.get(name).is_some_and(|p| p.trainable)
     }
 
     /// Number of trained values.
@@ -126,18 +191,38 @@ impl ParamStore {
     /// Overwrites the values of a parameter.
     ///
     /// # Errors
-    /// If there is no such parameter or the shape differs.
+    /// If there is no such parameter, the shape differs, or the parameter is frozen in shared memory.
     pub fn set(&self, name: &str, values: &Tensor) -> Result<()> {
-        let var = &self.param(name)?.var;
-        if var.dims() != values.dims() {
-            return Err(Error::State(format!(
-                "parameter {name} has shape {:?}, the given values {:?}",
-                var.dims(),
-                values.dims()
-            )));
+        let value = &self.param(name)?.value;
+        check_shape(name, value.as_tensor(), values)?;
+        match value {
+            // A real copy: the store must never share memory with what it was set from.
+            Value::Own(var) => Ok(var.set(&values.to_device(&self.device)?.copy()?)?),
+            Value::Shared(_) => Err(Error::State(format!("parameter {name} is frozen in shared memory"))),
         }
-        // A real copy: the store must never share memory with what it was set from.
-        Ok(var.set(&values.to_device(&self.device)?.copy()?)?)
+    }
+
+    /// Puts the trained parameters into `state` under `prefix`. Frozen ones are not saved: whoever made the store
+    /// supplies them again.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
+        self.trainable().try_for_each(|(name, var)| state.put_tensor(format!("{prefix}{name}"), var))
+    }
+
+    /// Takes the trained parameters back from `state`, bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::State`] if one is missing or has another shape; nothing is then changed.
+    pub fn load(&self, state: &StateDict, prefix: &str) -> Result<()> {
+        let mut values = Vec::new();
+        for (name, var) in self.trainable() {
+            let tensor = state.tensor(&format!("{prefix}{name}"), &self.device)?;
+            check_shape(name, var, &tensor)?;
+            values.push((var, tensor));
+        }
+        values.iter().try_for_each(|(var, tensor)| Ok(var.set(tensor)?))
     }
 
     /// Real copies of all parameters for which `rule` holds.
@@ -148,7 +233,7 @@ impl ParamStore {
         self.params
             .iter()
             .filter(|(name, _)| rule(name))
-            .map(|(name, p)| Ok((name.clone(), p.var.as_detached_tensor().copy()?)))
+            .map(|(name, p)| Ok((name.clone(), p.value.detached().copy()?)))
             .collect()
     }
 
@@ -158,12 +243,40 @@ impl ParamStore {
     /// If a tensor cannot be read.
     pub fn checksum(&self, rule: impl Fn(&str) -> bool) -> Result<String> {
         let chosen = self.params.iter().filter(|(name, _)| rule(name));
-        checksum(chosen.map(|(name, p)| (name.as_str(), p.var.as_tensor())))
+        checksum(chosen.map(|(name, p)| (name.as_str(), p.value.as_tensor())))
     }
 
     fn param(&self, name: &str) -> Result<&Param> {
-        self.params.get(name).ok_or_else(|| Error::State(format!("there is no parameter {name}")))
+        self.params.get(name).ok_or_else(|| unknown(name))
     }
+
+    fn check_new(&self, name: &str) -> Result<()> {
+        if self.params.contains_key(name) {
+            return Err(Error::State(format!("parameter {name} is defined twice")));
+        }
+        Ok(())
+    }
+
+    fn shareable(&self, values: &Tensor) -> Result<Tensor> {
+        Ok(values.detach().to_device(&self.device)?.to_dtype(DType::F32)?.contiguous()?)
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::State(format!("there is no parameter {name}"))
+}
+
+fn check_shape(name: &str, own: &Tensor, given: &Tensor) -> Result<()> {
+    if own.dims() == given.dims() {
+        return Ok(());
+    }
+    Err(Error::State(format!("parameter {name} has shape {:?}, the given values {:?}", own.dims(), given.dims())))
+}
+
+/// A variable with its own copy of the values.
+fn own(values: &Tensor) -> Result<Var> {
+    // `detach`: a variable given as values would otherwise come back as it is, sharing its memory.
+    Ok(Var::from_tensor(&values.detach().contiguous()?)?)
 }
 
 /// SHA-256 over names, shapes and F32 bits, in the given order, as hex.

@@ -1,0 +1,155 @@
+//! The one place that decides which form of an operation runs.
+//!
+//! Callers never see whether a fused kernel or the plain form ([`super::plain`]) does the work. All operations are
+//! differentiable in every floating-point input. Shapes are written in brackets; tensors are F32 unless said
+//! otherwise, and results live on the device of the inputs.
+
+use super::plain;
+use crate::rng::Seed;
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Elementwise non-linearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// z/2·(1 + erf(z/√2)).
+    Gelu,
+    /// z/2·(1 + tanh(√(2/π)·(z + 0.044715·z³))).
+    GeluTanh,
+    /// max(z, 0).
+    Relu,
+    /// tanh(z).
+    Tanh,
+    /// z.
+    Identity,
+}
+
+/// x·Wᵀ + b with `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`; gives `[.., out]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    plain::linear(x, w, b)
+}
+
+/// [`linear`], then `act`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -> Result<Tensor> {
+    plain::linear_act(x, w, b, act)
+}
+
+/// `act` alone.
+///
+/// # Errors
+/// If the tensor operation fails.
+pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
+    match act {
+        Activation::Gelu => gelu_erf(x),
+        other => plain::activation(x, other),
+    }
+}
+
+/// GELU in its erf form, any shape.
+///
+/// # Errors
+/// If the tensor operation fails.
+pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
+    plain::gelu_erf(x)
+}
+
+/// (z − mean)/√(var + eps)·γ + β over the last axis with z = x (+ residual); biased variance. `x` `[.., width]`,
+/// `residual` of the same shape, `gamma` and `beta` `[width]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn layer_norm(x: &Tensor, residual: Option<&Tensor>, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    plain::layer_norm(x, residual, gamma, beta, eps)
+}
+
+/// Scaled dot-product attention, softmax(q·kᵀ/√d + (1 − mask)·`f32::MIN`)·v for each head; `q`, `k`, `v`
+/// `[rows, tokens, width]`, `mask` `[rows, tokens]` over the keys (1 to attend, 0 not to); gives
+/// `[rows, tokens, width]`. `heads` divides the width.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize) -> Result<Tensor> {
+    plain::attention(q, k, v, mask, heads)
+}
+
+/// [`attention`] with inverted dropout of probability `p` on the attention weights; see [`dropout`].
+///
+/// # Errors
+/// If the shapes do not fit or `p` is not in [0, 1).
+pub fn attention_dropout(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: &Tensor,
+    heads: usize,
+    p: f64,
+    key: &Seed,
+) -> Result<Tensor> {
+    if p == 0.0 { attention(q, k, v, mask, heads) } else { plain::attention_dropout(q, k, v, mask, heads, p, key) }
+}
+
+/// Rows of `table` `[rows, width]` by `ids` (U32, any shape `[..]`); gives `[.., width]`.
+///
+/// # Errors
+/// If an id is outside the table.
+pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    plain::embedding(table, ids)
+}
+
+/// Σ mask·x / Σ mask over the tokens; `x` `[rows, tokens, width]`, `mask` `[rows, tokens]` of 1 and 0 with at least
+/// one 1 in a row; gives `[rows, width]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    plain::masked_mean_pool(x, mask)
+}
+
+/// x − ln Σ exp x over the last axis, for any finite or `f32::MIN` entries.
+///
+/// # Errors
+/// If the tensor operation fails.
+pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
+    plain::log_softmax(x)
+}
+
+/// exp of [`log_softmax`], differentiable (candle's `softmax_last_dim` is not).
+///
+/// # Errors
+/// If the tensor operation fails.
+pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    plain::softmax(x)
+}
+
+/// Mean over the rows of −log softmax(logits)[label]; `logits` `[rows, classes]`, `labels` `[rows]` U32; a scalar.
+///
+/// # Errors
+/// If the shapes do not fit or a label is outside the classes.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    plain::cross_entropy(logits, labels)
+}
+
+/// Elementwise binary cross entropy, max(x, 0) − x·t + ln(1 + exp(−|x|)), finite for any finite logit. The caller
+/// reduces it. `targets` has the shape of `logits`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    plain::bce_with_logits(logits, targets)
+}
+
+/// Inverted dropout: each entry is zero with probability `p`, else scaled by 1/(1 − p). The mask is a function of
+/// `key` and the position alone, so the same key gives the same mask in any thread, now and later.
+///
+/// # Errors
+/// If `p` is not in [0, 1).
+pub fn dropout(x: &Tensor, p: f64, key: &Seed) -> Result<Tensor> {
+    if p == 0.0 { Ok(x.clone()) } else { plain::dropout(x, p, key) }
+}
