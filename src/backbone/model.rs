@@ -1,6 +1,6 @@
 //! The trainable encoder.
 
-use super::batching::{Batch, Plan, plan};
+use super::batching::{Batch, Plan, min_rows, plan};
 use super::encoder::{Adapters, Dropout, Forward};
 use super::options::{BackboneOptions, Pooling, TrainMode};
 use super::weights::Weights;
@@ -144,7 +144,7 @@ impl Backbone {
     /// As [`Backbone::encode`].
     pub fn hidden_states(&self, store: &ParamStore, text: &Tokens) -> Result<Vec<Tensor>> {
         self.check(&[text])?;
-        let batch = Batch::new(&[text], &Plan { width: text.len(), rows: vec![0] }, store.device())?;
+        let batch = Batch::new(&[text], &Plan { width: text.len(), rows: vec![0] }, 1, store.device())?;
         let forward = self.forward(store, false);
         let mut states = vec![forward.embed(&batch)?];
         for layer in 0..self.config().num_hidden_layers {
@@ -181,9 +181,17 @@ impl Backbone {
         graph: bool,
         dropout: Option<&Dropout>,
     ) -> Result<Tensor> {
-        let batch = Batch::new(texts, plan, store.device())?;
+        let batch = Batch::new(texts, plan, self.min_rows(plan.width), store.device())?;
         let forward = Forward { dropout, ..self.forward(store, graph) };
-        forward.pool(&forward.hidden(&batch)?, &batch.mask, self.options.pooling, self.options.l2)
+        let rows = forward.pool(&forward.hidden(&batch)?, &batch.mask, self.options.pooling, self.options.l2)?;
+        if rows.dim(0)? == plan.rows.len() { Ok(rows) } else { Ok(rows.narrow(0, 0, plan.rows.len())?) }
+    }
+
+    fn min_rows(&self, width: usize) -> usize {
+        let config = self.config();
+        let rank = self.adapters.as_ref().map_or(usize::MAX, |_| self.options.lora.rank);
+        let narrowest = config.hidden_size.min(config.intermediate_size).min(rank);
+        min_rows(width, narrowest, (self.options.pooling == Pooling::Pooler).then_some(config.hidden_size))
     }
 
     pub(super) fn forward<'a>(&'a self, store: &'a ParamStore, graph: bool) -> Forward<'a> {
