@@ -5,6 +5,7 @@ use super::training::{add_head, train};
 use crate::agent::{Ledger, Stop};
 use crate::backbone::{BackboneOptions, FeatureCache, TrainMode};
 use crate::env::TextId;
+use crate::nn::Gradients;
 
 const ALL: [TextId; 6] = [TextId(0), TextId(1), TextId(2), TextId(3), TextId(4), TextId(5)];
 
@@ -95,4 +96,60 @@ fn stopping_and_unknown_texts() {
     let found = backbone.encode_table(&store, &texts, &ALL, &cache, &mut ledger, &stop);
     assert!(matches!(found, Err(crate::Error::Interrupted)));
     assert_eq!(ledger, Ledger::default());
+}
+
+/// Vectors and gradients of one update, with and without the cache.
+fn one_update(mode: TrainMode, top_layers: usize, cache: Option<&FeatureCache>, ledger: &mut Ledger) -> Vec<Vec<u32>> {
+    let (backbone, mut store) = backbone(&BackboneOptions { mode, top_layers, ..options() });
+    add_head(&mut store, super::tiny::WIDTH);
+    let texts = texts(&backbone);
+    let repeated = [3, 0, 3, 1, 5, 2, 4].map(|i| &texts[i]);
+    let vectors = match cache {
+        Some(cache) => backbone.encode_cached(&store, &repeated, cache, ledger).unwrap(),
+        None => backbone.encode(&store, &repeated).unwrap(),
+    };
+    let gradients = Gradients::of(&super::training::loss_of(&store, &vectors), &store, 0).unwrap();
+    gradients.check_coverage(&store, 0, |_| false).unwrap();
+    let gradients = gradients.iter().map(|(_, gradient)| bits(gradient));
+    std::iter::once(bits(&vectors)).chain(gradients).collect()
+}
+
+#[test]
+fn training_through_the_cache_gives_the_same_bits() {
+    let modes = [
+        (TrainMode::Frozen, 1),
+        (TrainMode::TopN, 1),
+        (TrainMode::TopN, 2),
+        (TrainMode::TopN, 3),
+        (TrainMode::Lora, 1),
+        (TrainMode::Full, 1),
+    ];
+    for (mode, top_layers) in modes {
+        let cache = FeatureCache::new(1 << 20);
+        let direct = one_update(mode, top_layers, None, &mut Ledger::default());
+        let mut ledger = Ledger::default();
+        for round in 0..2 {
+            let cached = one_update(mode, top_layers, Some(&cache), &mut ledger);
+            assert_eq!(cached, direct, "{mode:?} {top_layers}, round {round}");
+        }
+        let has_frozen_part = mode == TrainMode::Frozen || (mode == TrainMode::TopN && top_layers < 3);
+        assert_eq!(ledger.cached_tokens > 0, has_frozen_part, "{mode:?} {top_layers}");
+        assert_eq!(ledger.forward_tokens, ledger.cached_tokens, "computed in round 0, found in round 1");
+        assert_eq!(ledger.backward_tokens > 0, mode != TrainMode::Frozen);
+    }
+}
+
+#[test]
+fn updates_above_the_cut_keep_the_cache_and_another_cut_is_another_entry() {
+    let (backbone, mut store) = backbone(&BackboneOptions { mode: TrainMode::TopN, top_layers: 1, ..options() });
+    add_head(&mut store, super::tiny::WIDTH);
+    let texts = texts(&backbone);
+    let (cache, mut ledger) = (FeatureCache::new(1 << 20), Ledger::default());
+    backbone.encode_cached(&store, &refs(&texts), &cache, &mut ledger).unwrap();
+    train(&backbone, &store, &texts, 1);
+    let cached = backbone.encode_cached(&store, &refs(&texts), &cache, &mut ledger).unwrap();
+    assert_eq!(bits(&cached), bits(&backbone.encode(&store, &refs(&texts)).unwrap()), "the trained layer is used");
+    assert_eq!(ledger.forward_tokens, ledger.cached_tokens);
+    one_update(TrainMode::TopN, 2, Some(&cache), &mut ledger);
+    assert_eq!(cache.stats().hits, texts.len() as u64);
 }

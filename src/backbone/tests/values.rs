@@ -204,3 +204,11 @@ fn random_weights_have_the_form_of_a_model_before_pretraining() {
     assert!(words.get(0).unwrap().to_vec1::<f32>().unwrap().iter().all(|&v| v == 0.0), "[PAD]");
     assert!(words.get(1).unwrap().to_vec1::<f32>().unwrap().iter().all(|&v| v != 0.0));
 }
+
+#[test]
+fn all_of_it_may_cross_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Weights>();
+    check::<Backbone>();
+    check::<crate::backbone::FeatureCache>();
+}

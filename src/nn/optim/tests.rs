@@ -87,9 +87,9 @@ impl Dumb {
 fn it_does_what_the_paper_says() {
     let (store, config) = (store(37), config());
     let mut optimizer = AdamW::new(config.clone()).unwrap();
-    let mut dumb = Dumb::default();
-    dumb.params =
+    let params =
         NAMES.iter().map(|&n| (n.to_owned(), values(&store, n).into_iter().map(f64::from).collect())).collect();
+    let mut dumb = Dumb { params, ..Dumb::default() };
     let mut clipped = 0;
     for update in 0..20 {
         // Small and large gradients, so that the limit is met in some updates only.
