@@ -1,10 +1,11 @@
 //! The report as one page that needs nothing else.
 
+use super::axis::number;
 use super::figures::{self, word};
 use super::input::ReportInput;
 use super::words;
 use crate::stats::{Claim, Interval};
-use crate::track::{ArmSummary, Comparison, Manifest, Summary, decimals_for, fixed, grouped};
+use crate::track::{ArmSummary, Comparison, Manifest, Summary, best_first, decimals_for, grouped};
 use crate::{Error, Result};
 use minijinja::{Environment, Value, context};
 
@@ -78,24 +79,25 @@ fn arm_row(summary: &Summary, arm: &ArmSummary, spent: &[&Spent]) -> Value {
         backbone => arm.backbone.clone(),
         description => arm.description.clone(),
         seeds => words::seeds(arm),
-        iqm => arm.results.iqm.map_or("no finished seed".to_owned(), |iqm| fixed(iqm, decimals)),
+        iqm => arm.results.iqm.map_or("no finished seed".to_owned(), |iqm| number(iqm, decimals)),
         interval => arm.results.ci95.map_or(String::new(), |ci| ends(ci, decimals)),
-        normalized => arm.results.normalized_iqm.map_or(String::new(), |v| fixed(v, 2)),
+        normalized => arm.results.normalized_iqm.map_or(String::new(), |v| number(v, 2)),
         ledger => spent.iter().map(|(_, read)| read(arm)).collect::<Vec<_>>(),
     }
 }
 
 fn references(summary: &Summary) -> Vec<(String, String, String)> {
     let decimals = words::decimals(summary);
-    summary.references.iter().map(|r| (r.name.clone(), fixed(r.score, decimals), r.description.clone())).collect()
+    summary.references.iter().map(|r| (r.name.clone(), number(r.score, decimals), r.description.clone())).collect()
 }
 
 fn comparisons(summary: &Summary) -> Vec<Value> {
+    let better = summary.metric.higher_is_better;
     let main = (summary.measured_on.clone().unwrap_or_default(), &summary.comparisons);
     let splits = summary.splits.iter().map(|split| (split.measured_on.clone(), &split.comparisons));
     let tables = std::iter::once(main).chain(splits).filter(|(_, comparisons)| !comparisons.is_empty());
     tables
-        .map(|(on, comparisons)| context! { on, rows => comparisons.iter().map(comparison_row).collect::<Vec<_>>() })
+        .map(|(on, comparisons)| context! { on, rows => best_first(comparisons, better).into_iter().map(comparison_row).collect::<Vec<_>>() })
         .collect()
 }
 
@@ -104,7 +106,7 @@ fn comparison_row(c: &Comparison) -> Value {
     context! {
         a => c.a.clone(),
         b => c.b.clone(),
-        difference => fixed(c.difference_iqm, decimals),
+        difference => number(c.difference_iqm, decimals),
         interval => ends(c.ci95, decimals),
         corrected => c.ci95_expanded.map_or("none".to_owned(), |wide| ends(wide, decimals)),
         probability => format!("{:.2}", c.probability_of_improvement),
@@ -120,7 +122,7 @@ fn comparison_row(c: &Comparison) -> Value {
 }
 
 fn ends(interval: Interval, decimals: usize) -> String {
-    format!("{} to {}", fixed(interval.low, decimals), fixed(interval.high, decimals))
+    format!("{} to {}", number(interval.low, decimals), number(interval.high, decimals))
 }
 
 /// What a reader wants to know of the manifest, as pairs of name and value.

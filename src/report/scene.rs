@@ -13,7 +13,6 @@ impl Color {
     pub const BLACK: Self = Self(34, 34, 34, 1.0);
     pub const GREY: Self = Self(110, 110, 110, 1.0);
     pub const RULE: Self = Self(224, 224, 224, 1.0);
-    pub const WHITE: Self = Self(255, 255, 255, 1.0);
 
     /// The same colour, so opaque.
     pub fn alpha(self, alpha: f64) -> Self {

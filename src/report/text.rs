@@ -22,7 +22,8 @@ pub(super) fn register() {
     assert!(registered, "the bundled font is valid");
 }
 
-/// Width of a text of `size` (one em).
+/// Width of a text of `size` (one em), with room for the somewhat wider letters of the other families: Arial is up to
+/// 5 percent wider than Roboto, its bold up to 9.
 pub(super) fn width(text: &str, size: f64, bold: bool) -> f64 {
     register();
     // The font engine rounds widths down to whole units; measuring large keeps the loss small.
@@ -32,7 +33,7 @@ pub(super) fn width(text: &str, size: f64, bold: bool) -> f64 {
     // An estimate for the case that cannot occur: the bundled font was registered above.
     let rounded =
         font.layout_box(text).map_or(MEASURED * 0.55 * text.chars().count() as f64, |(_, end)| f64::from(end.0));
-    rounded * size / MEASURED
+    rounded * size / MEASURED * if bold { 1.09 } else { 1.05 }
 }
 
 /// Cuts a text that is wider than `limit` and ends it with an ellipsis.
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn widths_follow_the_font() {
         // Advance widths in hmtx of Roboto-Regular: 0 is 1150/2048 em, i is 497/2048 em.
-        assert!((width("0", 10.0, false) - 5.615).abs() < 0.11);
+        assert!((width("0", 10.0, false) - 1.05 * 5.615).abs() < 0.11);
         assert!(width("iiii", 10.0, false) < 0.5 * width("0000", 10.0, false));
         assert!(width("score", 10.0, true) > width("score", 10.0, false));
         assert_eq!(width("", 10.0, false), 0.0);

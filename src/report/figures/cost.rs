@@ -84,14 +84,14 @@ fn draw(
 /// Left, top, right and bottom edge.
 type Extent = (f64, f64, f64, f64);
 
-/// Each name right, left, above or below its point, the first place where it touches nothing.
+/// Each name beside, above or below its point, in the first place where it touches nothing.
 fn beside(scene: &mut Scene, dots: &[Dot], frame: Frame) -> Option<()> {
     let mut taken: Vec<Extent> = dots
         .iter()
         .map(|d| (d.at.0 - 7.0, d.ends.1.min(d.at.1 - 7.0), d.at.0 + 7.0, d.ends.0.max(d.at.1 + 7.0)))
         .collect();
     let free = |taken: &[Extent], a: Extent| {
-        let inside = a.0 >= frame.left && a.1 >= frame.top && a.2 <= frame.right && a.3 <= frame.bottom;
+        let inside = a.0 >= frame.left && a.1 >= frame.top && a.2 <= frame.right + 20.0 && a.3 <= frame.bottom;
         inside && taken.iter().all(|b| a.0 >= b.2 || b.0 >= a.2 || a.1 >= b.3 || b.1 >= a.3)
     };
     for (place, dot) in dots.iter().enumerate() {
@@ -102,6 +102,10 @@ fn beside(scene: &mut Scene, dots: &[Dot], frame: Frame) -> Option<()> {
             name((own.0 - 4.0, dot.at.1 + 4.5), Anchor::End),
             name((dot.at.0, own.1 - 4.0), Anchor::Middle),
             name((dot.at.0, own.3 + 12.0), Anchor::Middle),
+            name((own.2 + 2.0, own.1 + 2.0), Anchor::Start),
+            name((own.2 + 2.0, own.3 + 6.0), Anchor::Start),
+            name((own.0 - 2.0, own.1 + 2.0), Anchor::End),
+            name((own.0 - 2.0, own.3 + 6.0), Anchor::End),
         ];
         let text = places.into_iter().find(|text| free(&taken, text.extent()))?;
         taken.push(text.extent());

@@ -53,7 +53,8 @@ pub(super) fn together(input: &ReportInput) -> Option<Figure> {
     let room = label_room(input, &lines);
     let frame = Frame { left: 78.0, top: 64.0, right: WIDTH - room, bottom: height - 58.0 };
     let (x, y) = scales.axes(frame);
-    draw_axes(&mut scene, frame, &x, &y, 6);
+    y.draw_left(&mut scene, frame, 6);
+    x.draw_below(&mut scene, frame, 6);
     put_axis_title(&mut scene, (frame.left + frame.right) / 2.0, height - 16.0, "env steps of training");
     let middle = (frame.top + frame.bottom) / 2.0;
     let unit = Text::new(
@@ -87,8 +88,8 @@ pub(super) fn by_arm(input: &ReportInput) -> Option<Figure> {
     let scales = Scales::of(input, &lines, true);
     let columns = if lines.len() < 3 { lines.len() } else { 3 };
     let rows = lines.len().div_ceil(columns);
-    let (left, gap, top) = (74.0, 26.0, 64.0);
-    let width = ((WIDTH - 22.0 - left - gap * (columns - 1) as f64) / columns as f64).min(380.0);
+    let (left, gap, top) = (74.0, 46.0, 64.0);
+    let width = ((WIDTH - 30.0 - left - gap * (columns - 1) as f64) / columns as f64).min(380.0);
     let (inner, outer) = (132.0, 190.0);
     let height = top + outer * rows as f64 + 26.0;
     let title = "Every seed of every arm";
@@ -104,7 +105,8 @@ pub(super) fn by_arm(input: &ReportInput) -> Option<Figure> {
         let frame = Frame { left: start, top: up, right: start + width, bottom: up + inner };
         let (x, y) = scales.axes(frame);
         if column == 0 {
-            draw_axes(&mut scene, frame, &x, &y, 4);
+            y.draw_left(&mut scene, frame, 5);
+            x.draw_below(&mut scene, frame, 4);
         } else {
             rules_only(&mut scene, frame, &y);
             x.draw_below(&mut scene, frame, 4);
@@ -162,13 +164,8 @@ fn near(values: &[f64], references: impl Iterator<Item = f64>) -> Vec<f64> {
     references.filter(|r| (low - room..=high + room).contains(r)).collect()
 }
 
-fn draw_axes(scene: &mut Scene, frame: Frame, x: &Axis, y: &Axis, count: usize) {
-    y.draw_left(scene, frame, count);
-    x.draw_below(scene, frame, count);
-}
-
 fn rules_only(scene: &mut Scene, frame: Frame, y: &Axis) {
-    for (value, _) in y.ticks(4) {
+    for (value, _) in y.ticks(5) {
         scene.line([(frame.left, y.at(value)), (frame.right, y.at(value))], Color::RULE, 0.75, &[]);
     }
 }

@@ -6,7 +6,7 @@ use crate::report::input::ReportInput;
 use crate::report::scene::{Anchor, Color, Marker, Scene, Text};
 use crate::report::{style, text};
 use crate::stats::{CLAIM_PROBABILITY, Claim};
-use crate::track::{Comparison, Summary};
+use crate::track::{Comparison, Summary, best_first};
 
 /// Height of a row.
 const ROW: f64 = 36.0;
@@ -17,7 +17,7 @@ const PROBABILITIES: f64 = 170.0;
 pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let summary = &input.summary;
     let best = summary.comparisons.first()?.b.clone();
-    let comparisons = best_first(summary);
+    let comparisons = best_first(&summary.comparisons, summary.metric.higher_is_better);
     let names = summary.comparisons.iter().map(|c| text::width(&c.a, LABEL_SIZE, true));
     let words = summary.comparisons.iter().map(|c| text::width(word(c.claim), LABEL_SIZE, false));
     let names_width = names.fold(0.0, f64::max).min(WIDTH / 4.0);
@@ -56,14 +56,6 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let middle = (probabilities.left + probabilities.right) / 2.0;
     put_axis_title(&mut scene, middle, height - 14.0, "probability of improvement");
     Some(Figure { name: "differences", caption: caption(), scene })
-}
-
-/// Comparisons from the most to the least favourable.
-fn best_first(summary: &Summary) -> Vec<&Comparison> {
-    let sign = if summary.metric.higher_is_better { -1.0 } else { 1.0 };
-    let mut comparisons: Vec<&Comparison> = summary.comparisons.iter().collect();
-    comparisons.sort_by(|a, b| (sign * a.difference_iqm).total_cmp(&(sign * b.difference_iqm)));
-    comparisons
 }
 
 fn caption() -> String {

@@ -95,8 +95,8 @@ mod tests {
     use super::super::scene::Shape;
     use super::*;
 
-    fn texts(scene: &Scene) -> Vec<&Text> {
-        let text = |shape| if let &Shape::Text(ref text) = shape { Some(text) } else { None };
+    fn texts<'a>(scene: &'a Scene) -> Vec<&'a Text> {
+        let text = |shape: &'a Shape| if let Shape::Text(text) = shape { Some(text) } else { None };
         scene.shapes.iter().filter_map(text).collect()
     }
 
