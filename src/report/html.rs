@@ -97,7 +97,7 @@ fn comparisons(summary: &Summary) -> Vec<Value> {
     let splits = summary.splits.iter().map(|split| (split.measured_on.clone(), &split.comparisons));
     let tables = std::iter::once(main).chain(splits).filter(|(_, comparisons)| !comparisons.is_empty());
     tables
-        .map(|(on, comparisons)| context! { on, rows => best_first(comparisons, better).into_iter().map(comparison_row).collect::<Vec<_>>() })
+        .map(|(on, comparisons)| context! { on, against => comparisons[0].b.clone(), rows => best_first(comparisons, better).into_iter().map(comparison_row).collect::<Vec<_>>() })
         .collect()
 }
 
@@ -105,7 +105,6 @@ fn comparison_row(c: &Comparison) -> Value {
     let decimals = decimals_for(c.ci95.high - c.ci95.low);
     context! {
         a => c.a.clone(),
-        b => c.b.clone(),
         difference => number(c.difference_iqm, decimals),
         interval => ends(c.ci95, decimals),
         corrected => c.ci95_expanded.map_or("none".to_owned(), |wide| ends(wide, decimals)),
