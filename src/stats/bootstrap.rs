@@ -255,6 +255,10 @@ fn scale_32(bytes: &[u8], out: &mut [u32], n: u32) -> bool {
 struct Work {
     /// Positions in [`Scores::values`] of the resampled matrix, task by task.
     picks: Vec<u32>,
+    /// Runs and tasks for which `starts` was made.
+    shape: (usize, usize),
+    /// For each position, where its task starts.
+    starts: Vec<u32>,
     /// Runs drawn for a second matrix.
     others: Vec<u32>,
     buffers: Buffers,
@@ -265,9 +269,13 @@ impl Work {
     fn pick(&mut self, draws: &mut Draws, runs: usize, tasks: usize) {
         self.picks.resize(runs * tasks, 0);
         draws.fill(&mut self.picks, runs as u32);
-        for (task, picks) in self.picks.chunks_exact_mut(runs).enumerate().skip(1) {
-            let start = (task * runs) as u32;
-            picks.iter_mut().for_each(|at| *at += start);
+        if self.shape != (runs, tasks) {
+            self.shape = (runs, tasks);
+            self.starts.clear();
+            self.starts.extend((0..runs * tasks).map(|at| (at - at % runs) as u32));
+        }
+        for (pick, start) in self.picks.iter_mut().zip(&self.starts) {
+            *pick += start;
         }
     }
 }
@@ -345,29 +353,36 @@ impl Resampled {
 
 /// Interquartile mean of the sorted values, the i-th of which occurs `counts[i]` times; the counts add up to the
 /// number of values.
+///
+/// Walks inwards from both ends until a quarter is cut, so that the loop over the middle has no conditions and is
+/// compiled to vector code: a quarter of the time of one loop that clamps a running count.
 fn trimmed_mean(sorted: &[f64], counts: &[i32]) -> f64 {
-    let size = sorted.len() as i32;
-    let (first, last) = (size / 4, size - size / 4);
-    // How many of the copies at sorted places seen..seen + count lie in first..last. No branch, because the counts are
-    // random and a branch would be mispredicted half of the time; four sums, because one would wait for itself.
-    let (mut seen, mut seen_inside) = (0, first);
-    let mut add = |total: &mut f64, value: f64, count: i32| {
-        seen += count;
-        let inside = seen.clamp(first, last);
-        *total += f64::from(inside - seen_inside) * value;
-        seen_inside = inside;
-    };
-    let mut totals = [0.0; 4];
-    let (values, counts) = (sorted.as_chunks::<4>(), counts.as_chunks::<4>());
+    let cut = (sorted.len() / 4) as i32;
+    // Index of the outermost value that is kept, and how many copies of it are.
+    let (mut low, mut kept_low) = (0, counts[0] - cut);
+    while kept_low <= 0 {
+        low += 1;
+        kept_low += counts[low];
+    }
+    let (mut high, mut kept_high) = (counts.len() - 1, counts[counts.len() - 1] - cut);
+    while kept_high <= 0 {
+        high -= 1;
+        kept_high += counts[high];
+    }
+    if low == high {
+        return sorted[low];
+    }
+    let (values, counts) = (sorted[low + 1..high].as_chunks::<4>(), counts[low + 1..high].as_chunks::<4>());
+    let mut totals = [f64::from(kept_low) * sorted[low], f64::from(kept_high) * sorted[high], 0.0, 0.0];
     for (values, counts) in values.0.iter().zip(counts.0) {
         for lane in 0..4 {
-            add(&mut totals[lane], values[lane], counts[lane]);
+            totals[lane] += values[lane] * f64::from(counts[lane]);
         }
     }
-    for (&value, &count) in values.1.iter().zip(counts.1) {
-        add(&mut totals[0], value, count);
+    for (value, &count) in values.1.iter().zip(counts.1) {
+        totals[0] += value * f64::from(count);
     }
-    totals.iter().sum::<f64>() / f64::from(last - first)
+    totals.iter().sum::<f64>() / (sorted.len() as i32 - 2 * cut) as f64
 }
 
 #[cfg(test)]
@@ -426,6 +441,24 @@ mod tests {
     }
 
     #[test]
+    fn trimming_counted_values_equals_sorting_them() {
+        let mut rng = Seed::root(4).rng();
+        for size in 1..40 {
+            let mut sorted: Vec<f64> = (0..size).map(|_| rng.normal()).collect();
+            sorted.sort_by(f64::total_cmp);
+            let mut counts = vec![0; size];
+            let mut drawn = Vec::new();
+            for _ in 0..size {
+                let at = rng.below(size);
+                counts[at] += 1;
+                drawn.push(sorted[at]);
+            }
+            let expected = super::super::iqm(&Scores::from_seeds(&drawn).unwrap());
+            assert!((trimmed_mean(&sorted, &counts) - expected).abs() < 1e-12, "{size}");
+        }
+    }
+
+    #[test]
     fn the_profile_band_holds_the_profile() {
         let scores = Scores::from_runs(&(0..20).map(|i| [f64::from(i), f64::from(i * i % 17)]).collect::<Vec<_>>());
         let scores = scores.unwrap();
@@ -436,6 +469,18 @@ mod tests {
         }
         assert_eq!((band[0].low, band[4].high), (1.0, 0.0));
         assert!(band[2].high - band[2].low > 0.1);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+        #[test]
+        fn intervals_from_many_runs_hold_the_estimate(values in proptest::collection::vec(-50.0..50.0f64, 30..60)) {
+            let scores = Scores::from_seeds(&values).unwrap();
+            for metric in [Metric::Mean, Metric::Iqm, Metric::OptimalityGap(10.0)] {
+                let interval = bootstrap().with(500, 0.99).unwrap().interval(&scores, metric);
+                proptest::prop_assert!(interval.contains(metric.value(&scores)), "{metric:?} {interval:?}");
+            }
+        }
     }
 
     #[test]

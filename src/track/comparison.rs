@@ -94,6 +94,15 @@ impl Comparison {
     }
 }
 
+/// Comparisons from the most to the least favourable for a.
+#[must_use]
+pub fn best_first(comparisons: &[Comparison], higher_is_better: bool) -> Vec<&Comparison> {
+    let sign = if higher_is_better { -1.0 } else { 1.0 };
+    let mut sorted: Vec<&Comparison> = comparisons.iter().collect();
+    sorted.sort_by(|a, b| (sign * a.difference_iqm).total_cmp(&(sign * b.difference_iqm)));
+    sorted
+}
+
 /// Every arm that learns by reinforcement against the supervised arm `best`, in the order of the arms. Empty without
 /// a supervised arm.
 ///

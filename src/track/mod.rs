@@ -18,7 +18,7 @@ mod tensorboard;
 mod verdict;
 
 pub use atomic::{read_json, sha256_file, sha256_hex, write_atomic, write_atomic_with, write_json};
-pub use comparison::Comparison;
+pub use comparison::{Comparison, best_first};
 pub use jsonl::{JsonlWriter, read_jsonl};
 pub use log::{LogPosition, MetricRecord, Phase, TrialLog};
 pub use manifest::{Manifest, Source, utc_now};

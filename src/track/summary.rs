@@ -32,7 +32,7 @@ pub struct Summary {
     pub arms: Vec<ArmSummary>,
     /// Every arm that learns by reinforcement against the best supervised arm, in the main evaluation.
     pub comparisons: Vec<Comparison>,
-    /// The answer, then one sentence for each comparison.
+    /// The answer, then one sentence for each comparison and for each split.
     pub verdict: Vec<String>,
     /// What the main evaluation measures on, such as "held-out users".
     #[serde(default, skip_serializing_if = "Option::is_none")]

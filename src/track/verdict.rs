@@ -1,19 +1,44 @@
 //! What the statistics support saying, in plain sentences.
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, best_first};
 use super::number::{decimals_for, fixed};
 use super::summary::{ArmKind, MetricInfo, Summary};
 use crate::stats::{CLAIM_PROBABILITY, CLAIM_SEEDS, Claim};
 
-/// The verdict of a study: the answer, one sentence for each comparison, and the same for each split.
+/// The verdict of a study: the answer, one sentence for each comparison from the most to the least favourable, and one
+/// for each split.
 pub(super) fn sentences(summary: &Summary) -> Vec<String> {
     let mut sentences = vec![headline(summary)];
-    sentences.extend(summary.comparisons.iter().map(|c| sentence(c, &summary.metric)));
-    for split in &summary.splits {
-        let of_split = split.comparisons.iter().map(|c| sentence(c, &summary.metric));
-        sentences.extend(of_split.map(|text| format!("On {}: {text}", split.measured_on)));
-    }
+    let best_first = best_first(&summary.comparisons, summary.metric.higher_is_better);
+    sentences.extend(best_first.into_iter().map(|c| sentence(c, &summary.metric)));
+    sentences.extend(summary.splits.iter().filter_map(|split| split_sentence(&split.measured_on, &split.comparisons)));
     sentences
+}
+
+/// All comparisons of a split in one sentence; none without comparisons.
+fn split_sentence(measured_on: &str, comparisons: &[Comparison]) -> Option<String> {
+    let best = &comparisons.first()?.b;
+    let groups = [
+        (Claim::Better, ["beats", "beat"]),
+        (Claim::SuggestsBetter, ["perhaps beats", "perhaps beat"]),
+        (Claim::Undecided, ["cannot be told from", "cannot be told from"]),
+        (Claim::SuggestsWorse, ["is perhaps worse than", "are perhaps worse than"]),
+        (Claim::Worse, ["is worse than", "are worse than"]),
+    ];
+    let part = |(claim, verbs): (Claim, [&str; 2])| {
+        let named = |c: &&Comparison| c.claim == claim;
+        let names: Vec<String> = comparisons.iter().filter(named).map(|c| format!("{} ({})", c.a, signed(c))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| format!("{} {} {best}", list(&names), verbs[usize::from(names.len() > 1)]))
+    };
+    let parts: Vec<String> = groups.into_iter().filter_map(part).collect();
+    Some(format!("On {measured_on}: {}.", parts.join("; ")))
+}
+
+/// The difference with its sign.
+fn signed(c: &Comparison) -> String {
+    let size = fixed(c.difference_iqm, decimals_for(c.ci95.high - c.ci95.low));
+    if size.starts_with('-') { size } else { format!("+{size}") }
 }
 
 /// The answer to the question of the study, in one sentence.
@@ -130,6 +155,7 @@ fn list(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::summary::tests::{arm, bootstrap, summary};
+    use super::super::summary::{Split, SplitArm};
     use super::*;
 
     const BASE: [f64; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
@@ -167,6 +193,30 @@ mod tests {
         assert!(sentences[1].contains("It would take about"), "{}", sentences[1]);
         let sentences = verdict(&BASE.map(|v| v + 0.1), &BASE);
         assert!(sentences[1].contains("small beside the spread of the seeds"), "{}", sentences[1]);
+    }
+
+    #[test]
+    fn a_split_has_one_sentence() {
+        let mut s = summary(vec![
+            arm("fit", ArmKind::Supervised, &BASE),
+            arm("q", ArmKind::Rl, &BASE.map(|v| v + 4.5)),
+            arm("ppo", ArmKind::Rl, &BASE.map(|v| v + 5.5)),
+            arm("flat", ArmKind::Rl, &BASE),
+        ]);
+        s.splits.push(Split {
+            name: "cold".into(),
+            measured_on: "new cards".into(),
+            arms: s.arms.iter().map(|a| SplitArm { name: a.name.clone(), results: a.results.clone() }).collect(),
+            references: vec![],
+            comparisons: vec![],
+        });
+        s.fill_statistics(&bootstrap()).unwrap();
+        assert_eq!(s.verdict.len(), 5);
+        assert!(s.verdict[1].starts_with("ppo beats"), "best first: {}", s.verdict[1]);
+        assert_eq!(
+            s.verdict[4],
+            "On new cards: q (+4.50) and ppo (+5.50) beat fit; flat (+0.00) cannot be told from fit."
+        );
     }
 
     #[test]
