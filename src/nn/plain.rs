@@ -143,9 +143,8 @@ pub fn dropout(x: &Tensor, p: f64, key: &Seed) -> Result<Tensor> {
     let dropped_below = (p * 2f64.powi(32)) as u64;
     // ChaCha is a counter generator: word i of the stream belongs to entry i.
     let mut rng = key.rng();
-    let mask: Vec<f32> = (0..x.elem_count())
-        .map(|_| if u64::from(rng.next_u32()) < dropped_below { 0.0 } else { scale })
-        .collect();
+    let mask: Vec<f32> =
+        (0..x.elem_count()).map(|_| if u64::from(rng.next_u32()) < dropped_below { 0.0 } else { scale }).collect();
     x.mul(&Tensor::from_vec(mask, x.dims(), x.device())?)
 }
 

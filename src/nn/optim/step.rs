@@ -103,7 +103,8 @@ impl Moments {
         let values = if var.device().is_cpu() {
             Values::Host { m, v }
         } else {
-            let (m, v) = (Tensor::from_vec(m, var.dims(), var.device())?, Tensor::from_vec(v, var.dims(), var.device())?);
+            let (m, v) =
+                (Tensor::from_vec(m, var.dims(), var.device())?, Tensor::from_vec(v, var.dims(), var.device())?);
             Values::Device { m, v }
         };
         Ok(Self { steps, values })
