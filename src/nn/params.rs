@@ -188,6 +188,12 @@ impl ParamStore {
         self.trainable().map(|(_, v)| v.elem_count()).sum()
     }
 
+    /// Whether the parameter is frozen in memory that other stores may share: its values cannot change in place.
+    #[must_use]
+    pub fn is_shared(&self, name: &str) -> bool {
+        self.params.get(name).is_some_and(|p| matches!(p.value, Value::Shared(_)))
+    }
+
     /// Overwrites the values of a parameter.
     ///
     /// # Errors

@@ -1,0 +1,3 @@
+//! Tests of the whole backbone. All but the goldens use a tiny random BERT.
+
+mod golden;
