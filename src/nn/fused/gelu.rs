@@ -73,10 +73,11 @@ fn gelu_tanh(z: f32) -> (f32, f32) {
     let s = z * z;
     let u = SQRT_2_BY_PI * (0.044_715 * s).mul_add(z, z);
     // (1 + tanh u)/2 as a logistic function, which does not cancel for negative u.
-    let half = 1.0 / (1.0 + super::exp::exp(-2.0 * u));
+    let e = super::exp::exp(-2.0 * u);
+    let half = 1.0 / (1.0 + e);
     let slope = SQRT_2_BY_PI * (0.134_145 * s + 1.0);
-    // At half = 0 the product z·slope may be infinite, its limit is 0.
-    let curve = if half > 0.0 { 2.0 * half * (1.0 - half) * z * slope } else { 0.0 };
+    // e·half is 1 − half without cancellation. At half = 0 both e and z·slope may be infinite; the limit is 0.
+    let curve = if half > 0.0 { 2.0 * half * (e * half) * z * slope } else { 0.0 };
     (if half > 0.0 { z * half } else { 0.0 * z }, half + curve)
 }
 

@@ -6,18 +6,22 @@
 
 mod attention;
 mod buffer;
+mod embedding;
 mod exp;
 mod gelu;
 mod layer_norm;
 mod linear;
+mod losses;
 mod matmul;
 pub mod threads;
 mod vars;
 
 pub use attention::attention;
+pub use embedding::{embedding, masked_mean_pool};
 pub use gelu::activation;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_act};
+pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
 pub use vars::backward;
 
 use candle_core::{DType, Tensor};

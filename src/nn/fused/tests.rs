@@ -152,6 +152,53 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn embedding_is_its_twin(seed: u64, table in 1usize..30, width in 1usize..20, rows in 1usize..5, tokens in 1usize..9) {
+        let mut rng = Seed::root(seed).child("ids").rng();
+        let ids: Vec<u32> = (0..rows * tokens).map(|_| rng.below(table) as u32).collect();
+        let ids = Tensor::from_vec(ids, (rows, tokens), &Device::Cpu).unwrap();
+        assert_twins(&[randn(seed, "table", &[table, width])], 1e-6, |t| embedding(&t[0], &ids), |t| plain::embedding(&t[0], &ids));
+    }
+
+    #[test]
+    fn mean_pool_is_its_twin(seed: u64, rows in 1usize..5, tokens in 1usize..40, width in 1usize..40) {
+        let mask = padded_mask(seed, rows, tokens, 1);
+        let wide = mask.to_dtype(DType::F64).unwrap();
+        let x = randn(seed, "x", &[rows, tokens, width]);
+        assert_twins(&[x], 1e-6, |t| masked_mean_pool(&t[0], &mask), |t| plain::masked_mean_pool(&t[0], &wide));
+    }
+
+    #[test]
+    fn softmax_and_losses_are_their_twins(seed: u64, rows in 1usize..9, classes in 1usize..70, scale in 0.1f64..30.0) {
+        let x = (randn(seed, "x", &[rows, classes]) * scale).unwrap();
+        assert_twins(&[x.clone()], 1e-6, |t| softmax(&t[0]), |t| plain::softmax(&t[0]));
+        assert_twins(&[x.clone()], 5e-6, |t| log_softmax(&t[0]), |t| plain::log_softmax(&t[0]));
+        let mut rng = Seed::root(seed).child("labels").rng();
+        let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
+        let labels = Tensor::from_vec(labels, rows, &Device::Cpu).unwrap();
+        assert_twins(&[x.clone()], 1e-6, |t| cross_entropy(&t[0], &labels), |t| plain::cross_entropy(&t[0], &labels));
+        let targets = candle_nn::ops::sigmoid(&randn(seed, "t", &[rows, classes])).unwrap();
+        assert_twins(&[x, targets], 1e-6, |t| bce_with_logits(&t[0], &t[1]), |t| plain::bce_with_logits(&t[0], &t[1]));
+    }
+}
+
+#[test]
+fn losses_stay_finite_at_the_ends() {
+    let x = Tensor::new(&[[f32::MIN, 0.0, 300.0]], &Device::Cpu).unwrap();
+    let y = log_softmax(&x).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(y[0][1..], [-300.0, 0.0]);
+    assert_eq!(y[0][0], f32::MIN);
+    let x = Var::new(&[-1e4f32, 0.0, 1e4], &Device::Cpu).unwrap();
+    let t = Tensor::new(&[1f32, 0.5, 0.0], &Device::Cpu).unwrap();
+    let loss = bce_with_logits(&x, &t).unwrap();
+    assert_eq!(loss.to_vec1::<f32>().unwrap(), [1e4, std::f32::consts::LN_2, 1e4]);
+    let grad = loss.sum_all().unwrap().backward().unwrap().get(&x).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(grad, [-1.0, 0.0, 1.0]);
+}
+
 #[test]
 fn slopes_agree_with_finite_differences() {
     let (x, w, b) = (randn(1, "x", &[6, 5]), randn(1, "w", &[4, 5]), randn(1, "b", &[4]));
@@ -253,5 +300,11 @@ fn shapes_that_do_not_fit_are_named() {
     let q = randn(1, "q", &[2, 3, 4]);
     let message = attention(&q, &q, &q, &b, 2).unwrap_err().to_string();
     assert!(message.contains("mask [4]"), "{message}");
+    let (five, three) =
+        (Tensor::new(&[5u32], &Device::Cpu).unwrap(), Tensor::new(&[0u32, 4, 3], &Device::Cpu).unwrap());
+    let message = embedding(&w, &five).unwrap_err().to_string();
+    assert!(message.contains("id 5 at position 0") && message.contains("5 rows"), "{message}");
+    let message = cross_entropy(&x, &three).unwrap_err().to_string();
+    assert!(message.contains("label 4 of row 1"), "{message}");
     assert!(attention(&q, &q, &q, &x, 3).unwrap_err().to_string().contains("3 heads"));
 }
