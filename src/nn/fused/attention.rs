@@ -1,11 +1,11 @@
 //! Masked multi-head attention, one task per row of the batch and head, and its backward pass.
 
-use super::buffer::{SharedOutput, assume_init, hold, uninit, values};
+use super::buffer::{SharedOutput, assume_init, hold, uninit};
 use super::exp::{exp, max, sum, sum2, vectorized};
+use super::graph::{Backward, Grad, record};
 use super::matmul::{Matrix, matmul_here};
 use super::threads::for_each;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use std::sync::OnceLock;
+use candle_core::{Result, Tensor, bail};
 
 /// Attention weights kept for the backward pass at most, in values (64 MiB); beyond that they are computed again.
 const MAX_KEPT: usize = 1 << 24;
@@ -31,17 +31,20 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize
     let keys =
         mask.chunks_exact(tokens.max(1)).map(|row| row.iter().rposition(|&m| m != 0.0).map_or(tokens, |i| i + 1));
     let tracked = q.track_op() || k.track_op() || v.track_op();
-    let op = Attention {
+    let mut op = Attention {
         rows,
         tokens,
         width,
         heads,
         keys: keys.collect(),
         bias: mask.iter().map(|m| (1.0 - m) * f32::MIN).collect(),
-        keep: tracked && rows * heads * tokens * tokens <= MAX_KEPT,
-        kept: OnceLock::new(),
+        kept: None,
     };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let keep = tracked && rows * heads * tokens * tokens <= MAX_KEPT;
+    let (out, kept) = op.forward([hold(&q).get()?, hold(&k).get()?, hold(&v).get()?], keep);
+    op.kept = kept;
+    record(op, &[&q, &k, &v], out, q.shape())
 }
 
 struct Attention {
@@ -53,9 +56,8 @@ struct Attention {
     keys: Vec<usize>,
     /// What is added to the scores of each key, `[rows, tokens]`: 0 or `f32::MIN`.
     bias: Vec<f32>,
-    keep: bool,
-    /// Attention weights `[rows, heads, tokens, keys]`, each task at a distance of tokens².
-    kept: OnceLock<Vec<f32>>,
+    /// Attention weights `[tokens, keys]` of each task, tokens² values apart.
+    kept: Option<Vec<f32>>,
 }
 
 /// One head of one row of the batch.
@@ -102,12 +104,13 @@ impl Attention {
         softmax_rows(out, &self.bias[task.row * self.tokens..][..task.keys]);
     }
 
-    fn forward(&self, q: &[f32], k: &[f32], v: &[f32], shape: &Shape) -> (CpuStorage, Shape) {
+    /// The output, and the attention weights if they are to be kept.
+    fn forward(&self, [q, k, v]: [&[f32]; 3], keep: bool) -> (Vec<f32>, Option<Vec<f32>>) {
         let mut out = uninit(q.len());
         let shared = SharedOutput::of(&mut out);
         let square = self.tokens * self.tokens;
         let tasks = self.rows * self.heads;
-        let mut kept = uninit(if self.keep { tasks * square } else { 0 });
+        let mut kept = uninit(if keep { tasks * square } else { 0 });
         let kept_shared = SharedOutput::of(&mut kept);
         for_each(tasks, 2 * self.work(), |index| {
             let task = self.task(index);
@@ -118,7 +121,7 @@ impl Attention {
             unsafe {
                 matmul_here(self.place(shared, task, self.tokens), self.width, p, self.part(v, task, task.keys), 1.0);
             }
-            if self.keep {
+            if keep {
                 let place = kept_shared.block(index * square, 1, square, square);
                 // SAFETY: each task has its own tokens² values, of which it writes all.
                 unsafe {
@@ -127,14 +130,9 @@ impl Attention {
                 }
             }
         });
-        if self.keep {
-            // SAFETY: every task wrote its part.
-            let kept = unsafe { assume_init(kept) };
-            // The operation is made for one call, so the cell is empty; were it not, the values would be the same.
-            self.kept.get_or_init(|| kept);
-        }
-        // SAFETY: the tasks cover all rows, tokens and heads.
-        (CpuStorage::F32(unsafe { assume_init(out) }), shape.clone())
+        // SAFETY: the tasks cover all rows, tokens and heads of the output, and each wrote its part of what is kept.
+        let (out, kept) = unsafe { (assume_init(out), assume_init(kept)) };
+        (out, keep.then_some(kept))
     }
 
     /// Gradients of q, k and v, from those of the output.
@@ -146,7 +144,7 @@ impl Attention {
             let task = self.task(index);
             let size = self.tokens * task.keys;
             let mut again = Vec::new();
-            let weights = match self.kept.get() {
+            let weights = match &self.kept {
                 Some(kept) => &kept[index * square..][..size],
                 None => {
                     again.resize(size, 0.0);
@@ -194,38 +192,16 @@ impl Attention {
     }
 }
 
-impl CustomOp3 for Attention {
+impl Backward for Attention {
     fn name(&self) -> &'static str {
         "fused-attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        lq: &Layout,
-        k: &CpuStorage,
-        lk: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok(self.forward(values(q, lq)?, values(k, lk)?, values(v, lv)?, lq.shape()))
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let [q_held, k_held, v_held, grad_held] = [q, k, v, &grad].map(hold);
-        let [dq, dk, dv] = self.gradients(q_held.get()?, k_held.get()?, v_held.get()?, grad_held.get()?);
-        let wanted = |t: &Tensor, grad: Vec<f32>| {
-            t.track_op().then(|| Tensor::from_vec(grad, t.shape(), t.device())).transpose()
-        };
-        Ok((wanted(q, dq)?, wanted(k, dk)?, wanted(v, dv)?))
+    fn backward(&self, inputs: &[Tensor], wanted: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]].map(hold);
+        let grads = self.gradients(q.get()?, k.get()?, v.get()?, &grad);
+        let own = |(grad, &wanted): (Vec<f32>, &bool)| if wanted { Grad::Own(grad) } else { Grad::None };
+        Ok(grads.into_iter().zip(wanted).map(own).collect())
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) unsafe fn assume_init(buffer: Vec<MaybeUninit<f32>>) -> Vec<f32> {
 }
 
 /// The values of a contiguous F32 storage.
-pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
         candle_core::bail!("fused kernels take contiguous f32 tensors on the CPU, got {layout:?}")
     };

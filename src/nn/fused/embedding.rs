@@ -1,10 +1,10 @@
 //! Rows of a table, and the mean over the tokens of a text.
 
-use super::buffer::{assume_init, hold, uninit, values};
+use super::buffer::{assume_init, hold, uninit};
 use super::exp::vectorized;
+use super::graph::{Backward, Grad, add_here, record};
 use super::threads::for_each_chunk;
-use super::vars;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use std::mem::MaybeUninit;
 
 /// Fused form of [`crate::nn::ops::embedding`].
@@ -19,48 +19,35 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     if let Some((at, id)) = ids.iter().enumerate().find(|&(_, &id)| id as usize >= rows) {
         bail!("embedding: id {id} at position {at} is outside of a table with {rows} rows");
     }
-    table.contiguous()?.apply_op1(Embedding { ids, width, shape: Shape::from(shape) })
+    let table = table.contiguous()?;
+    let held = hold(&table);
+    let values = held.get()?;
+    let mut out = Vec::with_capacity(ids.len() * width);
+    for &id in &ids {
+        out.extend_from_slice(&values[id as usize * width..][..width]);
+    }
+    record(Embedding { ids }, &[&table], out, shape)
 }
 
 struct Embedding {
     ids: Vec<u32>,
-    width: usize,
-    shape: Shape,
 }
 
-impl CustomOp1 for Embedding {
+impl Backward for Embedding {
     fn name(&self) -> &'static str {
         "fused-embedding"
     }
 
-    fn cpu_fwd(&self, table: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let table = values(table, layout)?;
-        let mut out = Vec::with_capacity(self.ids.len() * self.width);
-        for &id in &self.ids {
-            out.extend_from_slice(&table[id as usize * self.width..][..self.width]);
-        }
-        Ok((CpuStorage::F32(out), self.shape.clone()))
-    }
-
     /// Dense, but the zeros come from the system, which maps them when they are touched: a batch touches few rows.
-    fn bwd(&self, table: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let grad = hold(&grad);
-        let mut sums = vec![0.0; table.elem_count()];
-        if self.width > 0 {
-            for (&id, grad) in self.ids.iter().zip(grad.get()?.chunks_exact(self.width)) {
-                add(&mut sums[id as usize * self.width..][..self.width], grad);
+    fn backward(&self, inputs: &[Tensor], _: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let (rows, width) = inputs[0].dims2()?;
+        let mut sums = vec![0.0; rows * width];
+        if width > 0 {
+            for (&id, grad) in self.ids.iter().zip(grad.chunks_exact(width)) {
+                add_here(&mut sums[id as usize * width..][..width], grad);
             }
         }
-        vars::deliver(table, sums)
-    }
-}
-
-vectorized! {
-    fn add<'a>(sum: &'a mut [f32], x: &'a [f32]) {
-        for (sum, &x) in sum.iter_mut().zip(x) {
-            *sum += x;
-        }
+        Ok(vec![Grad::Own(sums)])
     }
 }
 
@@ -80,48 +67,47 @@ pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let total: f32 = row.iter().sum();
         row.iter().map(move |m| m / total)
     });
-    x.contiguous()?.apply_op1(MeanPool { weights: weights.collect(), rows, tokens, width })
+    let op = MeanPool { weights: weights.collect(), tokens, width };
+    let x = x.contiguous()?;
+    let held = hold(&x);
+    let values = held.get()?;
+    let mut out = vec![0.0; rows * width];
+    if !out.is_empty() {
+        for_each_chunk(&mut out, width, values.len(), |row, out| {
+            weighted_sum(&values[row * tokens * width..][..tokens * width], op.row(row), out);
+        });
+    }
+    record(op, &[&x], out, (rows, width))
 }
 
 struct MeanPool {
     /// mask / Σ mask, `[rows, tokens]`.
     weights: Vec<f32>,
-    rows: usize,
     tokens: usize,
     width: usize,
 }
 
-impl CustomOp1 for MeanPool {
+impl MeanPool {
+    fn row(&self, row: usize) -> &[f32] {
+        &self.weights[row * self.tokens..][..self.tokens]
+    }
+}
+
+impl Backward for MeanPool {
     fn name(&self) -> &'static str {
         "fused-masked-mean-pool"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values(x, layout)?;
-        let mut out = vec![0.0; self.rows * self.width];
-        let row_len = self.tokens * self.width;
-        if !out.is_empty() {
-            for_each_chunk(&mut out, self.width, x.len(), |row, out| {
-                weighted_sum(&x[row * row_len..][..row_len], &self.weights[row * self.tokens..][..self.tokens], out);
-            });
-        }
-        Ok((CpuStorage::F32(out), Shape::from((self.rows, self.width))))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let grad = hold(&grad);
-        let grad = grad.get()?;
-        let mut dx = uninit(x.elem_count());
+    fn backward(&self, inputs: &[Tensor], _: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let mut dx = uninit(inputs[0].elem_count());
         if !dx.is_empty() {
             let work = dx.len();
             for_each_chunk(&mut dx, self.tokens * self.width, work, |row, dx| {
-                let weights = &self.weights[row * self.tokens..][..self.tokens];
-                spread(&grad[row * self.width..][..self.width], weights, dx);
+                spread(&grad[row * self.width..][..self.width], self.row(row), dx);
             });
         }
         // SAFETY: the chunks cover `dx` in whole rows of the batch, and `spread` writes every token of a row.
-        Ok(Some(Tensor::from_vec(unsafe { assume_init(dx) }, x.shape(), x.device())?))
+        Ok(vec![Grad::Own(unsafe { assume_init(dx) })])
     }
 }
 

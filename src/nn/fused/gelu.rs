@@ -1,10 +1,11 @@
 //! Activations and their derivatives, elementwise.
 
-use super::buffer::{assume_init, hold, uninit, values};
+use super::buffer::{assume_init, hold, uninit};
 use super::exp::{normal, tanh, vectorized};
-use super::threads::for_each_chunk;
+use super::graph::{Backward, Grad, record};
+use super::threads::{for_each_chunk, for_each_chunk2};
 use crate::nn::ops::Activation;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor};
 use std::mem::MaybeUninit;
 
 /// Values per task: two outputs of this size stay in a first-level cache.
@@ -18,42 +19,54 @@ pub(super) const COST: usize = 16;
 /// # Errors
 /// If the tensor is not F32 on the CPU.
 pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
-    match act {
-        Activation::Identity => Ok(x.clone()),
-        _ => x.contiguous()?.apply_op1(Elementwise(act)),
+    if act == Activation::Identity {
+        return Ok(x.clone());
     }
+    let x = x.contiguous()?;
+    let held = hold(&x);
+    let z = held.get()?;
+    let mut out = uninit(z.len());
+    let mut slope = uninit(if x.track_op() { z.len() } else { 0 });
+    let work = COST * z.len();
+    if x.track_op() {
+        for_each_chunk2(&mut out, &mut slope, CHUNK, work, |i, out, slope| {
+            both(act, &z[i * CHUNK..][..out.len()], out, slope);
+        });
+    } else {
+        for_each_chunk(&mut out, CHUNK, work, |i, out| forward(act, &z[i * CHUNK..][..out.len()], out));
+    }
+    // SAFETY: the chunks cover both buffers (an untracked slope is empty), and every element of a chunk is written.
+    let (out, slope) = unsafe { (assume_init(out), assume_init(slope)) };
+    record(Elementwise { slope }, &[&x], out, x.shape())
 }
 
-struct Elementwise(Activation);
+struct Elementwise {
+    /// The derivative at every input.
+    slope: Vec<f32>,
+}
 
-impl CustomOp1 for Elementwise {
+impl Backward for Elementwise {
     fn name(&self) -> &'static str {
         "fused-activation"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values(x, layout)?;
-        let mut out = uninit(x.len());
-        for_each_chunk(&mut out, CHUNK, COST * x.len(), |i, out| {
-            let part = &x[i * CHUNK..][..out.len()];
-            forward(self.0, part, out);
-        });
-        // SAFETY: the chunks cover `out`, and `forward` writes every element of a chunk.
-        Ok((CpuStorage::F32(unsafe { assume_init(out) }), layout.shape().clone()))
+    fn backward(&self, _: &[Tensor], _: &[bool], mut grad: Vec<f32>) -> Result<Vec<Grad>> {
+        scale(&mut grad, &self.slope);
+        Ok(vec![Grad::Own(grad)])
     }
+}
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let (x_values, grad_values) = (hold(x), hold(&grad));
-        let (z, dy) = (x_values.get()?, grad_values.get()?);
-        let mut out = uninit(z.len());
-        for_each_chunk(&mut out, CHUNK, COST * z.len(), |i, out| {
-            let range = i * CHUNK..i * CHUNK + out.len();
-            backward(self.0, &z[range.clone()], &dy[range], out);
-        });
-        // SAFETY: the chunks cover `out`, and `backward` writes every element of a chunk.
-        let out = unsafe { assume_init(out) };
-        Ok(Some(Tensor::from_vec(out, x.shape(), x.device())?))
+/// Multiplies `grad` by `slope`.
+pub(super) fn scale(grad: &mut [f32], slope: &[f32]) {
+    let work = grad.len();
+    for_each_chunk(grad, CHUNK, work, |i, grad| multiply(grad, &slope[i * CHUNK..][..grad.len()]));
+}
+
+vectorized! {
+    fn multiply<'a>(a: &'a mut [f32], b: &'a [f32]) {
+        for (a, &b) in a.iter_mut().zip(b) {
+            *a *= b;
+        }
     }
 }
 
@@ -82,7 +95,7 @@ fn gelu_tanh(z: f32) -> (f32, f32) {
 }
 
 /// Writes `act(z)` to `out`.
-pub(super) fn forward(act: Activation, z: &[f32], out: &mut [MaybeUninit<f32>]) {
+fn forward(act: Activation, z: &[f32], out: &mut [MaybeUninit<f32>]) {
     match act {
         Activation::Gelu => gelu_forward(z, out),
         Activation::GeluTanh => gelu_tanh_forward(z, out),
@@ -92,19 +105,22 @@ pub(super) fn forward(act: Activation, z: &[f32], out: &mut [MaybeUninit<f32>]) 
     }
 }
 
-/// Writes `act'(z)·dy` to `out`.
-fn backward(act: Activation, z: &[f32], dy: &[f32], out: &mut [MaybeUninit<f32>]) {
+/// Writes `act(z)` to `out` and `act'(z)` to `slope`.
+fn both(act: Activation, z: &[f32], out: &mut [MaybeUninit<f32>], slope: &mut [MaybeUninit<f32>]) {
     match act {
-        Activation::Gelu => gelu_backward(z, dy, out),
-        Activation::GeluTanh => gelu_tanh_backward(z, dy, out),
-        Activation::Relu => relu_backward(z, dy, out),
-        Activation::Tanh => tanh_backward(z, dy, out),
-        Activation::Identity => identity_forward(dy, out),
+        Activation::Gelu => gelu_both(z, out, slope),
+        Activation::GeluTanh => gelu_tanh_both(z, out, slope),
+        Activation::Relu => relu_both(z, out, slope),
+        Activation::Tanh => tanh_both(z, out, slope),
+        Activation::Identity => {
+            identity_forward(z, out);
+            slope.fill(MaybeUninit::new(1.0));
+        }
     }
 }
 
 macro_rules! elementwise {
-    ($forward:ident, $backward:ident, $in_place:ident, $with_slope:ident, $z:ident => $both:expr) => {
+    ($forward:ident, $both_parts:ident, $in_place:ident, $with_slope:ident, $z:ident => $both:expr) => {
         vectorized! {
             fn $forward<'a>(z: &'a [f32], out: &'a mut [MaybeUninit<f32>]) {
                 for (&$z, out) in z.iter().zip(out) {
@@ -113,9 +129,11 @@ macro_rules! elementwise {
             }
         }
         vectorized! {
-            fn $backward<'a>(z: &'a [f32], dy: &'a [f32], out: &'a mut [MaybeUninit<f32>]) {
-                for ((&$z, &dy), out) in z.iter().zip(dy).zip(out) {
-                    out.write($both.1 * dy);
+            fn $both_parts<'a>(z: &'a [f32], out: &'a mut [MaybeUninit<f32>], slope: &'a mut [MaybeUninit<f32>]) {
+                for ((&$z, out), slope) in z.iter().zip(out).zip(slope) {
+                    let both = $both;
+                    out.write(both.0);
+                    slope.write(both.1);
                 }
             }
         }
@@ -144,10 +162,10 @@ macro_rules! elementwise {
     };
 }
 
-elementwise!(gelu_forward, gelu_backward, gelu_in_place, gelu_with_slope, z => gelu(z));
-elementwise!(gelu_tanh_forward, gelu_tanh_backward, gelu_tanh_in_place, gelu_tanh_with_slope, z => gelu_tanh(z));
-elementwise!(relu_forward, relu_backward, relu_in_place, relu_with_slope, z => relu(z));
-elementwise!(tanh_forward, tanh_backward, tanh_in_place, tanh_with_slope, z => tanh_and_slope(z));
+elementwise!(gelu_forward, gelu_both, gelu_in_place, gelu_with_slope, z => gelu(z));
+elementwise!(gelu_tanh_forward, gelu_tanh_both, gelu_tanh_in_place, gelu_tanh_with_slope, z => gelu_tanh(z));
+elementwise!(relu_forward, relu_both, relu_in_place, relu_with_slope, z => relu(z));
+elementwise!(tanh_forward, tanh_both, tanh_in_place, tanh_with_slope, z => tanh_and_slope(z));
 
 vectorized! {
     fn identity_forward<'a>(z: &'a [f32], out: &'a mut [MaybeUninit<f32>]) {

@@ -1,15 +1,13 @@
 //! x·Wᵀ + b with an optional activation, and its backward pass.
 
-use super::buffer::{assume_init, hold, uninit, values};
+use super::buffer::{assume_init, hold, uninit};
 use super::exp::vectorized;
 use super::gelu;
+use super::graph::{Backward, Grad, record};
 use super::matmul::{Matrix, matmul};
 use super::threads::{for_each_chunk, for_each_chunk2};
-use super::vars;
 use crate::nn::ops::Activation;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use std::mem::MaybeUninit;
-use std::sync::OnceLock;
+use candle_core::{Result, Tensor, bail};
 
 /// Fused form of [`crate::nn::ops::linear`].
 ///
@@ -34,164 +32,80 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
         bail!("linear: the bias has shape {:?}, the weight {:?}; one bias per row of the weight", b.dims(), w.dims());
     }
     let tracked = x.track_op() || w.track_op() || b.is_some_and(Tensor::track_op);
-    let op = Linear { act, keep_slope: tracked && act != Activation::Identity, slope: OnceLock::new() };
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    match b {
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, op),
-        None => x.apply_op2(&w, op),
+    let (x, w, b) = (x.contiguous()?, w.contiguous()?, b.map(Tensor::contiguous).transpose()?);
+    let mut shape = x.dims().to_vec();
+    shape.pop();
+    let rows = shape.iter().product();
+    shape.push(outputs);
+
+    let mut y = uninit(rows * outputs);
+    matmul(&mut y, Matrix::new(hold(&x).get()?, rows, inputs), Matrix::new(hold(&w).get()?, outputs, inputs).t());
+    // SAFETY: a product writes every element of its output.
+    let mut y = unsafe { assume_init(y) };
+    let held = b.as_ref().map(hold);
+    let bias = held.as_ref().map(|b| b.get()).transpose()?;
+    let slope = finish(&mut y, outputs, bias, act, tracked);
+    let inputs: Vec<&Tensor> = [Some(&x), Some(&w), b.as_ref()].into_iter().flatten().collect();
+    record(Linear { slope }, &inputs, y, shape)
+}
+
+/// Adds the bias and applies the activation, in place. Gives its derivative if that is wanted and not 1.
+fn finish(y: &mut [f32], outputs: usize, bias: Option<&[f32]>, act: Activation, slope: bool) -> Option<Vec<f32>> {
+    if outputs == 0 || (bias.is_none() && act == Activation::Identity) {
+        return None;
     }
+    let zeros = if bias.is_none() { vec![0.0; outputs] } else { Vec::new() };
+    let bias = bias.unwrap_or(&zeros);
+    // Whole rows of about `CHUNK` values.
+    let chunk = gelu::CHUNK.div_ceil(outputs) * outputs;
+    let work = y.len() * if act == Activation::Identity { 1 } else { gelu::COST };
+    if act == Activation::Identity || !slope {
+        for_each_chunk(y, chunk, work, |_, y| gelu::in_place(act, y, bias));
+        return None;
+    }
+    let mut slope = uninit(y.len());
+    for_each_chunk2(y, &mut slope, chunk, work, |_, y, slope| gelu::with_slope(act, y, bias, slope));
+    // SAFETY: the chunks cover `slope` in whole rows, and every row is written.
+    Some(unsafe { assume_init(slope) })
 }
 
 struct Linear {
-    act: Activation,
-    /// Whether a backward pass may follow that needs the derivative of the activation.
-    keep_slope: bool,
-    /// act'(z) for every output. Kept instead of z: both come out of the same exponential, and the backward pass is
-    /// then one multiplication.
-    slope: OnceLock<Vec<f32>>,
+    /// act'(z) for every output, if it is not 1. Kept instead of z: both come out of the same exponential, and the
+    /// backward pass is then one multiplication.
+    slope: Option<Vec<f32>>,
 }
 
-impl Linear {
-    fn forward(&self, x: &[f32], layout: &Layout, w: &[f32], w_shape: &Layout, b: Option<&[f32]>) -> Result<Output> {
-        let (outputs, inputs) = w_shape.shape().dims2()?;
-        let rows = x.len().checked_div(inputs).unwrap_or(0);
-        let mut dims = layout.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = outputs;
-        }
-        let mut y = uninit(rows * outputs);
-        matmul(&mut y, Matrix::new(x, rows, inputs), Matrix::new(w, outputs, inputs).t());
-        // SAFETY: a product writes every element of its output.
-        let mut y = unsafe { assume_init(y) };
-        if b.is_some() || self.act != Activation::Identity {
-            self.finish(&mut y, outputs, b);
-        }
-        Ok((CpuStorage::F32(y), Shape::from(dims)))
-    }
-
-    /// Adds the bias and applies the activation, in place.
-    fn finish(&self, y: &mut [f32], outputs: usize, b: Option<&[f32]>) {
-        if outputs == 0 {
-            return;
-        }
-        let zeros = if b.is_none() { vec![0.0; outputs] } else { Vec::new() };
-        let bias = b.unwrap_or(&zeros);
-        // Whole rows of about `CHUNK` values.
-        let chunk = gelu::CHUNK.div_ceil(outputs) * outputs;
-        let cost = if self.act == Activation::Identity { 1 } else { gelu::COST };
-        let work = y.len() * cost;
-        if self.keep_slope {
-            let mut slope = uninit(y.len());
-            for_each_chunk2(y, &mut slope, chunk, work, |_, y, slope| gelu::with_slope(self.act, y, bias, slope));
-            // SAFETY: the chunks cover `slope` in whole rows, and every row is written.
-            let slope = unsafe { assume_init(slope) };
-            // The operation is made for one call, so the cell is empty; were it not, the values would be the same.
-            self.slope.get_or_init(|| slope);
-        } else {
-            for_each_chunk(y, chunk, work, |_, y| gelu::in_place(self.act, y, bias));
-        }
-    }
-
-    /// The gradients of `x`, `w` and the bias, each only if it is wanted.
-    fn backward(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let (outputs, inputs) = w.dims2()?;
-        let grad = grad.contiguous()?;
-        let grad_values = hold(&grad);
-        let dz = self.before_activation(grad_values.get()?)?;
-        let dz = dz.as_deref().map_or_else(|| grad_values.get(), Ok)?;
-        let rows = dz.len().checked_div(outputs).unwrap_or(0);
-        let dx = if x.track_op() {
-            let mut dx = uninit(rows * inputs);
-            matmul(&mut dx, Matrix::new(dz, rows, outputs), Matrix::new(hold(w).get()?, outputs, inputs));
-            // SAFETY: a product writes every element of its output.
-            Some(Tensor::from_vec(unsafe { assume_init(dx) }, x.shape(), x.device())?)
-        } else {
-            None
-        };
-        let dw = if w.track_op() {
-            let mut dw = uninit(outputs * inputs);
-            let (dz, x) = (Matrix::new(dz, rows, outputs), hold(x));
-            matmul(&mut dw, dz.t(), Matrix::new(x.get()?, rows, inputs));
-            // SAFETY: a product writes every element of its output.
-            vars::deliver(w, unsafe { assume_init(dw) })?
-        } else {
-            None
-        };
-        let db = match b {
-            Some(b) if b.track_op() => vars::deliver(b, column_sums(dz, outputs))?,
-            _ => None,
-        };
-        Ok([dx, dw, db])
-    }
-
-    /// The gradient before the activation; `None` if that is the gradient itself.
-    fn before_activation(&self, dy: &[f32]) -> Result<Option<Vec<f32>>> {
-        if self.act == Activation::Identity {
-            return Ok(None);
-        }
-        let Some(slope) = self.slope.get() else { bail!("linear: backward without a tracked forward pass") };
-        let mut dz = uninit(dy.len());
-        for_each_chunk(&mut dz, gelu::CHUNK, dy.len(), |i, out| {
-            let range = i * gelu::CHUNK..i * gelu::CHUNK + out.len();
-            multiply(&dy[range.clone()], &slope[range], out);
-        });
-        // SAFETY: the chunks cover `dz`, and `multiply` writes every element of a chunk.
-        Ok(Some(unsafe { assume_init(dz) }))
-    }
-}
-
-type Output = (CpuStorage, Shape);
-
-impl CustomOp2 for Linear {
+impl Backward for Linear {
     fn name(&self) -> &'static str {
         "fused-linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<Output> {
-        self.forward(values(x, lx)?, lx, values(w, lw)?, lw, None)
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [dx, dw, _] = self.backward(x, w, None, grad)?;
-        Ok((dx, dw))
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "fused-linear-bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<Output> {
-        self.forward(values(x, lx)?, lx, values(w, lw)?, lw, Some(values(b, lb)?))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [dx, dw, db] = self.backward(x, w, Some(b), grad)?;
-        Ok((dx, dw, db))
-    }
-}
-
-vectorized! {
-    fn multiply<'a>(a: &'a [f32], b: &'a [f32], out: &'a mut [MaybeUninit<f32>]) {
-        for ((&a, &b), out) in a.iter().zip(b).zip(out) {
-            out.write(a * b);
+    /// dx = dz·W, dW = dzᵀ·x, db = Σ dz over the rows.
+    fn backward(&self, inputs: &[Tensor], wanted: &[bool], mut grad: Vec<f32>) -> Result<Vec<Grad>> {
+        if let Some(slope) = &self.slope {
+            gelu::scale(&mut grad, slope);
         }
+        let (outputs, width) = inputs[1].dims2()?;
+        let (x, w) = (hold(&inputs[0]), hold(&inputs[1]));
+        let rows = x.get()?.len().checked_div(width).unwrap_or(0);
+        let dz = Matrix::new(&grad, rows, outputs);
+        let product = |wanted: bool, a: Matrix, b: Matrix| {
+            if !wanted {
+                return Grad::None;
+            }
+            let mut out = uninit(a.rows() * b.cols());
+            matmul(&mut out, a, b);
+            // SAFETY: a product writes every element of its output.
+            Grad::Own(unsafe { assume_init(out) })
+        };
+        let mut grads = vec![
+            product(wanted[0], dz, Matrix::new(w.get()?, outputs, width)),
+            product(wanted[1], dz.t(), Matrix::new(x.get()?, rows, width)),
+        ];
+        if let Some(&wanted) = wanted.get(2) {
+            grads.push(if wanted { Grad::Own(column_sums(&grad, outputs)) } else { Grad::None });
+        }
+        Ok(grads)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Softmax, its logarithm, and losses. The inputs are small (scores of actions or classes), so what counts here is
 //! one operation instead of six or more, and stability.
 
-use super::buffer::{assume_init, hold, uninit, values};
+use super::buffer::{assume_init, hold, uninit};
 use super::exp::{exp, max, sum, sum2, vectorized};
-use super::threads::for_each_chunk2;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use super::graph::{Backward, Grad, record};
+use super::threads::{for_each_chunk, for_each_chunk2};
+use candle_core::{DType, Result, Shape, Tensor, bail};
 use std::mem::MaybeUninit;
 
 /// Scalar operations per value, for the decision to use several threads.
@@ -15,7 +16,7 @@ const COST: usize = 16;
 /// # Errors
 /// If the tensor is a scalar or not F32 on the CPU.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Softmax { width: last_axis(x)?, log: true })
+    normalised(x, true)
 }
 
 /// Fused form of [`crate::nn::ops::softmax`].
@@ -23,49 +24,44 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the tensor is a scalar or not F32 on the CPU.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Softmax { width: last_axis(x)?, log: false })
+    normalised(x, false)
 }
 
-fn last_axis(x: &Tensor) -> Result<usize> {
-    match x.dims().last() {
-        Some(&width) if width > 0 => Ok(width),
+fn normalised(x: &Tensor, log: bool) -> Result<Tensor> {
+    let width = match x.dims().last() {
+        Some(&width) if width > 0 => width,
         _ => bail!("softmax: shape {:?} has no last axis to normalise over", x.dims()),
-    }
+    };
+    let x = x.contiguous()?;
+    let mut y = hold(&x).get()?.to_vec();
+    let work = COST * y.len();
+    for_each_chunk(&mut y, chunk(width), work, |_, y| softmax_rows(y, width, log));
+    let kept = if x.track_op() { y.clone() } else { Vec::new() };
+    record(Softmax { y: kept, width, log }, &[&x], y, x.shape())
+}
+
+/// Whole rows of about 4096 values.
+fn chunk(width: usize) -> usize {
+    (1usize << 12).div_ceil(width) * width
 }
 
 struct Softmax {
+    y: Vec<f32>,
     width: usize,
     log: bool,
 }
 
-impl Softmax {
-    /// Whole rows per task.
-    fn chunk(&self) -> usize {
-        (1usize << 12).div_ceil(self.width) * self.width
-    }
-}
-
-impl CustomOp1 for Softmax {
+impl Backward for Softmax {
     fn name(&self) -> &'static str {
         if self.log { "fused-log-softmax" } else { "fused-softmax" }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut y = values(x, layout)?.to_vec();
-        let work = COST * y.len();
-        super::threads::for_each_chunk(&mut y, self.chunk(), work, |_, y| softmax_rows(y, self.width, self.log));
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let (y, grad) = (hold(y), hold(&grad));
-        let (y, grad) = (y.get()?, grad.get()?);
-        let mut dx = grad.to_vec();
-        super::threads::for_each_chunk(&mut dx, self.chunk(), COST * y.len(), |i, dx| {
-            softmax_rows_backward(&y[i * self.chunk()..][..dx.len()], dx, self.width, self.log);
+    fn backward(&self, _: &[Tensor], _: &[bool], mut grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let chunk = chunk(self.width);
+        for_each_chunk(&mut grad, chunk, COST * self.y.len(), |i, grad| {
+            softmax_rows_backward(&self.y[i * chunk..][..grad.len()], grad, self.width, self.log);
         });
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        Ok(vec![Grad::Own(grad)])
     }
 }
 
@@ -114,37 +110,34 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     if let Some((row, label)) = labels.iter().enumerate().find(|&(_, &label)| label as usize >= classes) {
         bail!("cross_entropy: label {label} of row {row} is not below the number of classes, {classes}");
     }
-    logits.contiguous()?.apply_op1(CrossEntropy { labels, classes })
+    let logits = logits.contiguous()?;
+    let mut log_probs = hold(&logits).get()?.to_vec();
+    softmax_rows(&mut log_probs, classes, true);
+    let chosen = log_probs.chunks_exact(classes).zip(&labels);
+    let total: f64 = chosen.map(|(row, &label)| f64::from(row[label as usize])).sum();
+    let loss = (-total / rows as f64) as f32;
+    record(CrossEntropy { log_probs, labels, classes }, &[&logits], vec![loss], Shape::from(()))
 }
 
 struct CrossEntropy {
+    log_probs: Vec<f32>,
     labels: Vec<u32>,
     classes: usize,
 }
 
-impl CustomOp1 for CrossEntropy {
+impl Backward for CrossEntropy {
     fn name(&self) -> &'static str {
         "fused-cross-entropy"
     }
 
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut log_probs = values(logits, layout)?.to_vec();
-        softmax_rows(&mut log_probs, self.classes, true);
-        let rows = log_probs.chunks_exact(self.classes).zip(&self.labels);
-        let total: f64 = rows.map(|(row, &label)| f64::from(row[label as usize])).sum();
-        Ok((CpuStorage::F32(vec![(-total / self.labels.len() as f64) as f32]), Shape::from(())))
-    }
-
     /// (softmax − one-hot) / rows.
-    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let scale = grad.to_scalar::<f32>()? / self.labels.len() as f32;
-        let mut out = hold(logits).get()?.to_vec();
-        softmax_rows(&mut out, self.classes, false);
+    fn backward(&self, _: &[Tensor], _: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let scale = grad[0] / self.labels.len() as f32;
+        let mut out: Vec<f32> = self.log_probs.iter().map(|&v| exp(v) * scale).collect();
         for (row, &label) in out.chunks_exact_mut(self.classes).zip(&self.labels) {
-            row[label as usize] -= 1.0;
-            row.iter_mut().for_each(|v| *v *= scale);
+            row[label as usize] -= scale;
         }
-        Ok(Some(Tensor::from_vec(out, logits.shape(), logits.device())?))
+        Ok(vec![Grad::Own(out)])
     }
 }
 
@@ -156,7 +149,10 @@ pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     if logits.dims() != targets.dims() {
         bail!("bce_with_logits: the logits have shape {:?}, the targets {:?}", logits.dims(), targets.dims());
     }
-    logits.contiguous()?.apply_op2(&targets.contiguous()?, BinaryCrossEntropy)
+    let (logits, targets) = (logits.contiguous()?, targets.contiguous()?);
+    let loss = |(&x, &t): (&f32, &f32)| x.max(0.0) - x * t + exp(-x.abs()).ln_1p();
+    let out = hold(&logits).get()?.iter().zip(hold(&targets).get()?).map(loss).collect();
+    record(BinaryCrossEntropy, &[&logits, &targets], out, logits.shape())
 }
 
 struct BinaryCrossEntropy;
@@ -164,32 +160,23 @@ struct BinaryCrossEntropy;
 /// Values per task.
 const CHUNK: usize = 1 << 12;
 
-impl CustomOp2 for BinaryCrossEntropy {
+impl Backward for BinaryCrossEntropy {
     fn name(&self) -> &'static str {
         "fused-bce-with-logits"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, t: &CpuStorage, lt: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, t) = (values(x, lx)?, values(t, lt)?);
-        let loss = |(&x, &t): (&f32, &f32)| x.max(0.0) - x * t + exp(-x.abs()).ln_1p();
-        Ok((CpuStorage::F32(x.iter().zip(t).map(loss).collect()), lx.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, t: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (x_held, t_held, grad) = (hold(x), hold(t), hold(&grad));
-        let (logits, targets, dy) = (x_held.get()?, t_held.get()?, grad.get()?);
-        let (mut dx, mut dt) = (uninit(dy.len()), uninit(dy.len()));
-        for_each_chunk2(&mut dx, &mut dt, CHUNK, COST * dy.len(), |i, dx, dt| {
+    fn backward(&self, inputs: &[Tensor], wanted: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let (x, t) = (hold(&inputs[0]), hold(&inputs[1]));
+        let (x, t) = (x.get()?, t.get()?);
+        let (mut dx, mut dt) = (uninit(grad.len()), uninit(grad.len()));
+        for_each_chunk2(&mut dx, &mut dt, CHUNK, COST * grad.len(), |i, dx, dt| {
             let range = i * CHUNK..i * CHUNK + dx.len();
-            bce_backward(&logits[range.clone()], &targets[range.clone()], &dy[range], dx, dt);
+            bce_backward(&x[range.clone()], &t[range.clone()], &grad[range], dx, dt);
         });
         // SAFETY: the chunks cover both outputs, and `bce_backward` writes every element of a chunk.
         let (dx, dt) = unsafe { (assume_init(dx), assume_init(dt)) };
-        let wanted = |tensor: &Tensor, grad: Vec<f32>| {
-            tensor.track_op().then(|| Tensor::from_vec(grad, tensor.shape(), tensor.device())).transpose()
-        };
-        Ok((wanted(x, dx)?, wanted(t, dt)?))
+        let own = |wanted: bool, grad| if wanted { Grad::Own(grad) } else { Grad::None };
+        Ok(vec![own(wanted[0], dx), own(wanted[1], dt)])
     }
 }
 

@@ -32,6 +32,14 @@ impl<'a> Matrix<'a> {
         Self::strided(data, rows, cols, cols)
     }
 
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn cols(&self) -> usize {
+        self.cols
+    }
+
     /// The transpose, without moving anything.
     pub(super) fn t(self) -> Self {
         Self {

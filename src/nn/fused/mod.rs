@@ -9,6 +9,7 @@ mod buffer;
 mod embedding;
 mod exp;
 mod gelu;
+mod graph;
 mod layer_norm;
 mod linear;
 mod losses;
