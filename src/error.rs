@@ -11,6 +11,19 @@ pub enum Error {
     /// An environment refused.
     #[error(transparent)]
     Env(#[from] crate::env::EnvError),
+    /// An environment of a vector env or an evaluation refused.
+    #[error("env slot {env}, episode {episode}: {source}")]
+    EnvSlot {
+        /// Number of the env slot.
+        env: usize,
+        /// Number of the episode within the slot.
+        episode: u64,
+        /// What it said.
+        source: crate::env::EnvError,
+    },
+    /// A slate cannot be selected.
+    #[error(transparent)]
+    Slate(#[from] crate::slate::SlateError),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -1,30 +1,38 @@
-//! Vectors that were computed before, for encoders that are frozen.
+//! What frozen parts of an encoder computed before: vectors of texts, or hidden states below the first trained layer.
 
 use super::Tokens;
 use super::options::Pooling;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a vector depends on: the tokens, not the text, and the checksum of the parameters. A change to a parameter
-/// changes the version, so a stale hit is impossible.
+/// How far a text has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// One vector, `[width]`.
+    Pooled { pooling: Pooling, l2: bool },
+    /// Hidden states below this layer, `[tokens, width]`.
+    Below { layer: usize },
+}
+
+/// What a value depends on: the tokens, not the text, and the checksum of the parameters that were used. A change to
+/// a parameter changes the version, so a stale hit is impossible.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) version: Arc<str>,
-    pub(super) pooling: Pooling,
-    pub(super) l2: bool,
+    pub(super) stage: Stage,
     pub(super) tokens: Tokens,
 }
 
 /// What the cache has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CacheStats {
-    /// Vectors found.
+    /// Values found.
     pub hits: u64,
-    /// Vectors not found.
+    /// Values not found.
     pub misses: u64,
-    /// Tokens that did not have to be read.
+    /// Tokens that did not have to be read, or not as far up as the cut.
     pub saved_tokens: u64,
-    /// Vectors held.
+    /// Values held.
     pub entries: usize,
     /// Bytes held, keys included.
     pub bytes: usize,
@@ -124,7 +132,7 @@ mod tests {
 
     fn key(id: u32) -> Key {
         let tokens = Tokens::new(vec![id; 4], vec![0; 4]).expect("not empty");
-        Key { version: "v".into(), pooling: Pooling::Mean, l2: false, tokens }
+        Key { version: "v".into(), stage: Stage::Pooled { pooling: Pooling::Mean, l2: false }, tokens }
     }
 
     fn vector(value: f32) -> Arc<[f32]> {
@@ -156,8 +164,9 @@ mod tests {
         let segments = Tokens::new(vec![1; 4], vec![0, 0, 1, 1]).expect("not empty");
         for other in [
             Key { version: "w".into(), ..key(1) },
-            Key { pooling: Pooling::Cls, ..key(1) },
-            Key { l2: true, ..key(1) },
+            Key { stage: Stage::Pooled { pooling: Pooling::Cls, l2: false }, ..key(1) },
+            Key { stage: Stage::Pooled { pooling: Pooling::Mean, l2: true }, ..key(1) },
+            Key { stage: Stage::Below { layer: 1 }, ..key(1) },
             Key { tokens: segments, ..key(1) },
         ] {
             assert!(cache.get(&other).is_none(), "{other:?}");

@@ -57,7 +57,7 @@ impl BertConfig {
             initializer_range: file.positive_or("initializer_range", 0.02)? as f32,
             pad_token_id: file.index_or("pad_token_id", 0)?,
         };
-        if config.hidden_size % config.num_attention_heads != 0 {
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(file.wrong("num_attention_heads", format!("must divide hidden_size = {}", config.hidden_size)));
         }
         if config.pad_token_id >= config.vocab_size {

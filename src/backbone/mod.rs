@@ -2,7 +2,8 @@
 //!
 //! [`Weights`] are read and checked once and shared by all trials. A [`Backbone`] puts them into a
 //! [`crate::nn::ParamStore`] under the prefix `backbone.`, turns texts into [`Tokens`], and tokens into vectors:
-//! [`Backbone::encode`] with a graph, [`Backbone::encode_table`] without one and through a [`FeatureCache`].
+//! [`Backbone::encode`] with a graph, [`Backbone::encode_cached`] with a [`FeatureCache`] for the frozen part,
+//! [`Backbone::encode_table`] for all texts of an environment at once.
 //!
 //! The vector of a text depends on its tokens and the parameters alone, bit for bit. A model whose `config.json` does
 //! not say `bert` is refused: relatives share the names of tensors, but not the equations.
@@ -10,12 +11,14 @@
 mod batching;
 mod cache;
 mod config;
+mod directory;
 mod encoder;
 mod load;
 mod lora;
 mod model;
 mod names;
 mod options;
+mod prefix;
 mod table;
 mod tokenizer;
 mod version;

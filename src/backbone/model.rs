@@ -1,6 +1,6 @@
 //! The trainable encoder.
 
-use super::batching::{Batch, Plan, plan};
+use super::batching::{Batch, Plan, min_rows, plan};
 use super::encoder::{Adapters, Dropout, Forward};
 use super::options::{BackboneOptions, Pooling, TrainMode};
 use super::weights::Weights;
@@ -144,7 +144,7 @@ impl Backbone {
     /// As [`Backbone::encode`].
     pub fn hidden_states(&self, store: &ParamStore, text: &Tokens) -> Result<Vec<Tensor>> {
         self.check(&[text])?;
-        let batch = Batch::new(&[text], &Plan { width: text.len(), rows: vec![0] }, store.device())?;
+        let batch = Batch::new(&[text], &Plan { width: text.len(), rows: vec![0] }, 1, store.device())?;
         let forward = self.forward(store, false);
         let mut states = vec![forward.embed(&batch)?];
         for layer in 0..self.config().num_hidden_layers {
@@ -181,9 +181,18 @@ impl Backbone {
         graph: bool,
         dropout: Option<&Dropout>,
     ) -> Result<Tensor> {
-        let batch = Batch::new(texts, plan, store.device())?;
+        let batch = self.batch(store, texts, plan)?;
         let forward = Forward { dropout, ..self.forward(store, graph) };
-        forward.pool(&forward.hidden(&batch)?, &batch.mask, self.options.pooling, self.options.l2)
+        let rows = forward.pool(&forward.hidden(&batch)?, &batch.mask, self.options.pooling, self.options.l2)?;
+        if rows.dim(0)? == plan.rows.len() { Ok(rows) } else { Ok(rows.narrow(0, 0, plan.rows.len())?) }
+    }
+
+    pub(super) fn batch(&self, store: &ParamStore, texts: &[&Tokens], plan: &Plan) -> Result<Batch> {
+        let config = self.config();
+        let rank = self.adapters.as_ref().map_or(usize::MAX, |_| self.options.lora.rank);
+        let narrowest = config.hidden_size.min(config.intermediate_size).min(rank);
+        let pooled = (self.options.pooling == Pooling::Pooler).then_some(config.hidden_size);
+        Batch::new(texts, plan, min_rows(plan.width, narrowest, pooled), store.device())
     }
 
     pub(super) fn forward<'a>(&'a self, store: &'a ParamStore, graph: bool) -> Forward<'a> {
@@ -238,7 +247,7 @@ impl Backbone {
 }
 
 /// The distinct texts in order of first appearance, and for each text the index of its equal among them.
-fn unique<'a>(texts: &[&'a Tokens]) -> (Vec<&'a Tokens>, Vec<usize>) {
+pub(super) fn unique<'a>(texts: &[&'a Tokens]) -> (Vec<&'a Tokens>, Vec<usize>) {
     let mut seen: BTreeMap<&Tokens, usize> = BTreeMap::new();
     let mut unique = Vec::new();
     let index = texts
@@ -254,7 +263,7 @@ fn unique<'a>(texts: &[&'a Tokens]) -> (Vec<&'a Tokens>, Vec<usize>) {
 }
 
 /// Rows of the parts, which hold texts `order` one after the other, rearranged so that row i is text `index[i]`.
-fn in_order(parts: &[Tensor], order: &[usize], index: &[usize]) -> Result<Tensor> {
+pub(super) fn in_order(parts: &[Tensor], order: &[usize], index: &[usize]) -> Result<Tensor> {
     let rows = if let [only] = parts { only.clone() } else { Tensor::cat(parts, 0)? };
     let mut place = vec![0u32; order.len()];
     for (row, &text) in order.iter().enumerate() {

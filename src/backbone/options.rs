@@ -149,6 +149,7 @@ impl BackboneOptions {
     }
 }
 
-fn layer_of(name: &str) -> Option<usize> {
+/// Number of the layer that a canonical name belongs to.
+pub(super) fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
 }

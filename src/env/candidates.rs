@@ -64,7 +64,8 @@ pub struct ItemOutcome {
     pub clicked: bool,
     /// What it contributed to the reward.
     pub reward: f32,
-    /// A quality that the consumption revealed; `None` if the position was not consumed or nothing is revealed.
+    /// A quality that the response revealed; `None` if it stays hidden. Some environments reveal that of every item
+    /// shown, others only that of the consumed one, so look at `clicked` to know what was consumed.
     pub quality: Option<f32>,
 }
 

@@ -4,11 +4,19 @@
 //! [`Status::Terminated`] stops bootstrapping; a time limit is [`Status::Truncated`] and is added by a wrapper.
 
 mod candidates;
+pub mod check;
 mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
+mod vector;
+mod wrappers;
 
 pub use candidates::{CandidateObs, Feedback, HistoryEvent, ItemOutcome, Slate, TextId, TextTable};
 pub use spec::{ActionSpec, CandidateSpec, EnvSpec, ObsSpec};
+pub use vector::{EndedEpisode, SlotState, SlotStep, VecEnv};
+pub use wrappers::{EpisodeStats, EpisodeTotals, TimeLimit};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// How a step left the episode.
@@ -90,16 +98,16 @@ pub struct EnvState {
 
 /// A sequential decision task.
 ///
-/// Laws, checked by [`check`] for every environment of the project:
+/// Laws, checked by [`check::check_env`] for every environment of the project:
 /// * the same seed and the same actions give the same observations, rewards and ends, bit for bit;
 /// * a refused action changes no state and consumes no draw;
 /// * [`Env::save_state`] then [`Env::restore_state`] continues bit for bit, also in another instance;
 /// * stepping before `reset` or after the end is [`EnvError::EpisodeOver`].
 pub trait Env: Send {
-    /// What the agent sees.
-    type Obs: Clone + std::fmt::Debug + PartialEq + Send + 'static;
-    /// What the agent does.
-    type Action: Clone + std::fmt::Debug + PartialEq + Send + 'static;
+    /// What the agent sees. Shared between threads, and saved with a run.
+    type Obs: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What the agent does. Its JSON form enters the digest of an episode's actions.
+    type Action: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + 'static;
 
     /// What is known about the task at run time.
     fn spec(&self) -> &EnvSpec;

@@ -1,6 +1,6 @@
 //! What is known about an environment at run time.
 
-use super::TextTable;
+use super::{TextId, TextTable};
 use serde::Serialize;
 
 /// Run-time description of an environment.
@@ -59,6 +59,9 @@ pub struct CandidateSpec {
     pub history_len: usize,
     /// Numbers per event of the history.
     pub history_dim: usize,
+    /// The texts that this instance can show, in id order: what an agent has to encode. Empty without texts. It may
+    /// be fewer than [`EnvSpec::texts`] holds, such as the training part of a catalogue.
+    pub pool: Vec<TextId>,
 }
 
 /// Form of an action.

@@ -133,7 +133,7 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     if fused::supports(&[x]) { fused::softmax(x) } else { plain::softmax(x) }
 }
 
-/// Mean over the rows of −log softmax(logits)[label]; `logits` `[rows, classes]`, `labels` `[rows]` U32; a scalar.
+/// Mean over the rows of −log softmax(logits) at the label; `logits` `[rows, classes]`, `labels` `[rows]` U32; a scalar.
 ///
 /// # Errors
 /// If the shapes do not fit or a label is outside the classes.

@@ -303,3 +303,71 @@ pub fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Res
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> ParamStore {
+        let mut store = ParamStore::new(&Device::Cpu, Seed::root(1));
+        store.init("own", &[2], Init::Normal(1.0)).unwrap();
+        store.insert_frozen("shared", &Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap()).unwrap();
+        store
+    }
+
+    fn values(store: &ParamStore, name: &str) -> Vec<f32> {
+        store.detached(name).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_new_parameter_changes_no_other() {
+        let mut other = ParamStore::new(&Device::Cpu, Seed::root(1));
+        other.init("another", &[2], Init::Normal(1.0)).unwrap();
+        other.init("own", &[2], Init::Normal(1.0)).unwrap();
+        assert_eq!(values(&store(), "own"), values(&other, "own"));
+        assert!(other.init("own", &[2], Init::Const(0.0)).is_err());
+    }
+
+    #[test]
+    fn a_shared_parameter_is_never_written_to() {
+        let mut store = store();
+        let original = store.detached("shared").unwrap();
+        let other = Tensor::new(&[5f32, 6.0], &Device::Cpu).unwrap();
+        assert!(store.set("shared", &other).unwrap_err().to_string().contains("frozen in shared memory"));
+        let old = store.replace_frozen("shared", &other).unwrap();
+        assert_eq!((old.to_vec1::<f32>().unwrap(), values(&store, "shared")), (vec![1.0, 2.0], vec![5.0, 6.0]));
+        store.set_trainable(|_| true).unwrap();
+        assert!(!store.is_shared("shared") && store.is_trainable("shared"));
+        store.set("shared", &Tensor::new(&[7f32, 8.0], &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(other.to_vec1::<f32>().unwrap(), [5.0, 6.0], "training works on a copy");
+        assert_eq!(original.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+        assert!(store.replace_frozen("shared", &other).is_err(), "it is trained now");
+    }
+
+    #[test]
+    fn only_trained_parameters_are_part_of_a_graph() {
+        let store = store();
+        assert!(store.tensor("own").unwrap().track_op());
+        assert!(!store.tensor("shared").unwrap().track_op() && !store.detached("own").unwrap().track_op());
+        assert_eq!(store.trainable().map(|(name, _)| name).collect::<Vec<_>>(), ["own"]);
+        assert_eq!(store.trainable_count(), 2);
+    }
+
+    #[test]
+    fn loading_checks_everything_before_it_changes_anything() {
+        let store = store();
+        let mut state = StateDict::default();
+        store.save(&mut state, "x/").unwrap();
+        assert_eq!(state.tensors.keys().collect::<Vec<_>>(), ["x/own"]);
+        let saved = values(&store, "own");
+        store.set("own", &Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap()).unwrap();
+        assert!(store.load(&state, "y/").is_err());
+        let mut wrong = StateDict::default();
+        wrong.put_f32s("x/own", &[1.0, 2.0, 3.0]);
+        let message = store.load(&wrong, "x/").unwrap_err().to_string();
+        assert!(message.contains("parameter own has shape [2], the given values [3]"), "{message}");
+        assert_eq!(values(&store, "own"), [0.0, 0.0]);
+        store.load(&state, "x/").unwrap();
+        assert_eq!(values(&store, "own"), saved);
+    }
+}

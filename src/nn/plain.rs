@@ -63,7 +63,7 @@ pub fn layer_norm(x: &Tensor, residual: Option<&Tensor>, gamma: &Tensor, beta: &
 }
 
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize) -> Result<Tensor> {
-    attention_with(q, k, v, mask, heads, |weights| Ok(weights))
+    attention_with(q, k, v, mask, heads, Ok)
 }
 
 pub fn attention_dropout(
@@ -87,7 +87,7 @@ fn attention_with(
     on_weights: impl FnOnce(Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let (rows, tokens, width) = q.dims3()?;
-    if heads == 0 || width % heads != 0 {
+    if heads == 0 || !width.is_multiple_of(heads) {
         bail!("attention: {heads} heads do not divide a width of {width}");
     }
     let split = |x: &Tensor| x.reshape((rows, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous();

@@ -1,5 +1,5 @@
-//! Against PyTorch: tolerances are those of `tests/golden/backbone/README.md`'s source, chosen so that the nearest
-//! real mistake (a layer norm eps of 1e-6, tanh GELU, decay on biases) misses them.
+//! Against PyTorch, on every device present. The tolerances are chosen so that the nearest real mistake (a layer norm
+//! eps of 1e-6, tanh GELU, decay on biases) misses them; plain F32 on a GPU gets four times as much.
 
 use crate::backbone::{Backbone, BackboneOptions, LoadOptions, Tokens, TrainMode, Weights};
 use crate::nn::{AdamW, AdamWConfig, Gradients, ParamStore, ops};
@@ -65,9 +65,18 @@ fn fill(n: u64, count: usize, scale: f64) -> Vec<f32> {
     (0..count as u64).map(|i| value(i) as f32).collect()
 }
 
-fn backbone(options: &BackboneOptions) -> (Backbone, ParamStore) {
-    let mut store = ParamStore::new(&Device::Cpu, Seed::root(0));
+fn backbone(options: &BackboneOptions, device: &Device) -> (Backbone, ParamStore) {
+    let mut store = ParamStore::new(device, Seed::root(0));
     (Backbone::new(&WEIGHTS, options, &mut store).unwrap(), store)
+}
+
+/// The devices to test on, each with the factor on all tolerances.
+fn devices() -> Vec<(Device, f64)> {
+    let mut devices = vec![(Device::Cpu, 1.0)];
+    if cfg!(feature = "cuda") {
+        devices.extend(Device::new_cuda(0).map(|device| (device, 4.0)));
+    }
+    devices
 }
 
 #[test]
@@ -82,12 +91,16 @@ fn the_embedded_weights_are_those_of_the_goldens() {
 
 #[test]
 fn ids_and_embeddings() {
+    devices().iter().for_each(|(device, slack)| check_embeddings(device, *slack));
+}
+
+fn check_embeddings(device: &Device, slack: f64) {
     let golden = golden("embeddings");
     let mut tokens: BTreeMap<&str, Tokens> = BTreeMap::new();
     for case in golden["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         let max_length = case["max_length"].as_u64().unwrap() as usize;
-        let (backbone, store) = backbone(&BackboneOptions { max_length, ..BackboneOptions::default() });
+        let (backbone, store) = backbone(&BackboneOptions { max_length, ..BackboneOptions::default() }, device);
         let text = case["text"].as_str().unwrap();
         let own = match case.get("pair") {
             Some(pair) => backbone.tokenize_pairs(&[(text, pair.as_str().unwrap())]).unwrap().remove(0),
@@ -98,15 +111,15 @@ fn ids_and_embeddings() {
         assert_eq!(own.segments(), segments, "{name}");
         let vector = flat(&backbone.encode(&store, &[&own]).unwrap());
         let off = largest_difference(&vector, &numbers(&case["first16"]));
-        assert!(off <= 5e-6, "{name}: {off}");
+        assert!(off <= 5e-6 * slack, "{name}: {off}");
         if let Some(full) = case.get("full") {
             let off = largest_difference(&vector, &numbers(full));
-            assert!(off <= 5e-6, "{name}: {off}");
+            assert!(off <= 5e-6 * slack, "{name}: {off}");
         }
-        assert_relative(l2(&vector), number(&case["l2"]), 2e-6, name);
+        assert_relative(l2(&vector), number(&case["l2"]), 2e-6 * slack, name);
         tokens.insert(name, own);
     }
-    let (backbone, store) = backbone(&BackboneOptions { max_length: 512, ..BackboneOptions::default() });
+    let (backbone, store) = backbone(&BackboneOptions { max_length: 512, ..BackboneOptions::default() }, device);
     for batch in golden["batches"].as_array().unwrap() {
         let texts: Vec<&Tokens> =
             batch["cases"].as_array().unwrap().iter().map(|n| &tokens[n.as_str().unwrap()]).collect();
@@ -114,16 +127,20 @@ fn ids_and_embeddings() {
         for (row, first16) in batch["first16"].as_array().unwrap().iter().enumerate() {
             let vector = flat(&vectors.get(row).unwrap());
             let off = largest_difference(&vector, &numbers(first16));
-            assert!(off <= 5e-6, "row {row} of {}: {off}", batch["name"]);
-            assert_relative(l2(&vector), numbers(&batch["l2"])[row], 2e-6, "batch");
+            assert!(off <= 5e-6 * slack, "row {row} of {}: {off}", batch["name"]);
+            assert_relative(l2(&vector), numbers(&batch["l2"])[row], 2e-6 * slack, "batch");
         }
     }
 }
 
 #[test]
 fn hidden_states_after_every_layer() {
+    devices().iter().for_each(|(device, slack)| check_hidden_states(device, *slack));
+}
+
+fn check_hidden_states(device: &Device, slack: f64) {
     let golden = golden("embeddings");
-    let (backbone, store) = backbone(&BackboneOptions::default());
+    let (backbone, store) = backbone(&BackboneOptions::default(), device);
     let case = golden["cases"].as_array().unwrap().iter().find(|c| c.get("layers").is_some()).unwrap();
     let tokens = backbone.tokenize(&[case["text"].as_str().unwrap()]).unwrap();
     let states = backbone.hidden_states(&store, &tokens[0]).unwrap();
@@ -132,8 +149,8 @@ fn hidden_states_after_every_layer() {
     for (state, layer) in states.iter().zip(layers) {
         let values = flat(state);
         let off = largest_difference(&values, &numbers(&layer["token0_first8"]));
-        assert!(off <= 5e-6, "{}: {off}", layer["after"]);
-        assert_relative(l2(&values), number(&layer["l2"]), 2e-6, layer["after"].as_str().unwrap());
+        assert!(off <= 5e-6 * slack, "{}: {off}", layer["after"]);
+        assert_relative(l2(&values), number(&layer["l2"]), 2e-6 * slack, layer["after"].as_str().unwrap());
     }
 }
 
@@ -145,12 +162,13 @@ struct FineTuning {
     texts: Vec<Tokens>,
     labels: Tensor,
     start: BTreeMap<String, Vec<f64>>,
+    slack: f64,
 }
 
 impl FineTuning {
-    fn new(file: &str, mode: TrainMode) -> Self {
+    fn new(file: &str, mode: TrainMode, (device, slack): &(Device, f64)) -> Self {
         let golden = golden(file);
-        let (backbone, mut store) = backbone(&BackboneOptions { mode, ..BackboneOptions::default() });
+        let (backbone, mut store) = backbone(&BackboneOptions { mode, ..BackboneOptions::default() }, device);
         let width = backbone.width();
         let tensor = |n, shape: &[usize], scale| {
             Tensor::from_vec(fill(n, shape.iter().product(), scale), shape, &Device::Cpu).unwrap()
@@ -172,9 +190,9 @@ impl FineTuning {
         let texts: Vec<&str> = batch.iter().map(|row| row["text"].as_str().unwrap()).collect();
         let texts = backbone.tokenize(&texts).unwrap();
         let labels: Vec<u32> = batch.iter().map(|row| row["label"].as_u64().unwrap() as u32).collect();
-        let labels = Tensor::new(labels, &Device::Cpu).unwrap();
+        let labels = Tensor::new(labels, device).unwrap();
         let start = store.trainable().map(|(name, var)| (name.to_owned(), flat(var))).collect();
-        Self { golden, backbone, store, texts, labels, start }
+        Self { golden, backbone, store, texts, labels, start, slack: *slack }
     }
 
     fn forward(&self) -> (Tensor, Tensor) {
@@ -192,7 +210,7 @@ impl FineTuning {
             let (loss, logits) = self.forward();
             let tolerance = if step == 0 { 1e-6 } else { 1e-4 };
             let golden = number(&self.golden["loss_before_step"][step]);
-            assert_relative(flat(&loss)[0], golden, tolerance, &format!("loss before step {step}"));
+            assert_relative(flat(&loss)[0], golden, tolerance * self.slack, &format!("loss before step {step}"));
             let gradients = Gradients::of(&loss, &self.store, step as u64).unwrap();
             gradients.check_coverage(&self.store, step as u64, |_| false).unwrap();
             if step == 0 {
@@ -201,10 +219,10 @@ impl FineTuning {
             }
             let report = optimizer.step(&self.store, &gradients).unwrap();
             let golden = number(&self.golden["grad_norm_before_clip"][step]);
-            assert_relative(report.grad_norm, golden, 5e-5, &format!("gradient norm at step {step}"));
+            assert_relative(report.grad_norm, golden, 5e-5 * self.slack, &format!("gradient norm at step {step}"));
         }
         let (loss, logits) = self.forward();
-        assert_relative(flat(&loss)[0], number(&self.golden["loss_after_step"][4]), 1e-4, "last loss");
+        assert_relative(flat(&loss)[0], number(&self.golden["loss_after_step"][4]), 1e-4 * self.slack, "last loss");
         self.check_logits(&logits, "final_logits", 2e-4);
         self.check_movement();
     }
@@ -212,7 +230,7 @@ impl FineTuning {
     fn check_logits(&self, logits: &Tensor, key: &str, tolerance: f64) {
         let golden: Vec<f64> = self.golden[key].as_array().unwrap().iter().flat_map(numbers).collect();
         let off = largest_difference(&flat(logits), &golden);
-        assert!(off <= tolerance, "{key}: {off}");
+        assert!(off <= tolerance * self.slack, "{key}: {off}");
     }
 
     /// Golden records by the name in the store.
@@ -232,10 +250,10 @@ impl FineTuning {
                 continue;
             }
             let norm = number(&record["grad_l2"]);
-            assert_relative(l2(&grad), norm, 1e-4, &name);
+            assert_relative(l2(&grad), norm, 1e-4 * self.slack, &name);
             let probe: Vec<f64> = fill(3, grad.len(), 1.0).into_iter().map(f64::from).collect();
             let off = (dot(&grad, &probe) - number(&record["grad_dot"])).abs() / norm;
-            assert!(off <= 3e-5, "grad_dot of {name}: {off}");
+            assert!(off <= 3e-5 * self.slack, "grad_dot of {name}: {off}");
         }
     }
 
@@ -247,33 +265,55 @@ impl FineTuning {
             let (start, end) = (&self.start[&name], flat(&self.store.detached(&name).unwrap()));
             let moved: Vec<f64> = end.iter().zip(start).map(|(end, start)| end - start).collect();
             let golden = number(&record["moved_l2"]);
-            assert_relative(l2(&moved), golden, 1e-4, &name);
+            assert_relative(l2(&moved), golden, 1e-4 * self.slack, &name);
             let off = (dot(&moved, start) / l2(start) - number(&record["moved_along_start"])).abs() / golden;
-            assert!(off <= 1e-3, "moved_along_start of {name}: {off}");
+            assert!(off <= 1e-3 * self.slack, "moved_along_start of {name}: {off}");
         }
     }
 }
 
 #[test]
 fn full_fine_tuning() {
-    FineTuning::new("finetune", TrainMode::Full).run();
+    devices().iter().for_each(|device| FineTuning::new("finetune", TrainMode::Full, device).run());
 }
 
 #[test]
 fn lora_fine_tuning() {
-    FineTuning::new("finetune_lora", TrainMode::Lora).run();
+    devices().iter().for_each(|device| FineTuning::new("finetune_lora", TrainMode::Lora, device).run());
 }
 
 #[test]
 fn lora_merge() {
-    let mut case = FineTuning::new("finetune_lora", TrainMode::Lora);
+    devices().iter().for_each(check_merge);
+}
+
+fn check_merge(device: &(Device, f64)) {
+    let mut case = FineTuning::new("finetune_lora", TrainMode::Lora, device);
     let merge = case.golden["merge"].clone();
     let tokens = case.backbone.tokenize(&[merge["text"].as_str().unwrap()]).unwrap();
     let beside = flat(&case.backbone.encode_detached(&case.store, &[&tokens[0]]).unwrap());
     case.backbone.merge(&mut case.store).unwrap();
     let merged = flat(&case.backbone.encode_detached(&case.store, &[&tokens[0]]).unwrap());
     let off = largest_difference(&merged, &numbers(&merge["first16"]));
-    assert!(off <= 5e-6, "{off}");
-    assert_relative(l2(&merged), number(&merge["l2"]), 2e-6, "merged");
-    assert!(largest_difference(&beside, &merged) <= 5e-6);
+    assert!(off <= 5e-6 * case.slack, "{off}");
+    assert_relative(l2(&merged), number(&merge["l2"]), 2e-6 * case.slack, "merged");
+    assert!(largest_difference(&beside, &merged) <= 5e-6 * case.slack);
+}
+
+/// The tiny model of the other tests never reaches the sizes at which work is split between threads.
+#[test]
+fn company_and_threads_do_not_matter_at_full_size() {
+    let (backbone, store) = backbone(&BackboneOptions::default(), &Device::Cpu);
+    let long = "a film that was neither good nor bad ".repeat(9);
+    let texts = backbone.tokenize(&["a film", "a very good film indeed", &long, "one more", &long[7..]]).unwrap();
+    let vectors = |threads: usize, chosen: &[usize]| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let chosen: Vec<&Tokens> = chosen.iter().map(|&i| &texts[i]).collect();
+        pool.install(|| backbone.encode(&store, &chosen).unwrap()).to_vec2::<f32>().unwrap()
+    };
+    let together = vectors(1, &[0, 1, 2, 3, 4]);
+    assert_eq!(vectors(2, &[0, 1, 2, 3, 4]), together);
+    for (i, vector) in together.iter().enumerate() {
+        assert_eq!(&vectors(2, &[i])[0], vector, "text {i}");
+    }
 }

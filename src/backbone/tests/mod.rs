@@ -1,3 +1,9 @@
 //! Tests of the whole backbone. All but the goldens use a tiny random BERT.
 
+mod adapters;
 mod golden;
+mod loader;
+mod table;
+mod tiny;
+mod training;
+mod values;

@@ -169,7 +169,7 @@ fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &C
 }
 
 /// [`update`] in candle operations, for devices without a kernel of their own.
-fn plain_step(var: &Var, grad: &Tensor, m: &mut Tensor, v: &mut Tensor, c: &Constants) -> Result<()> {
+pub(super) fn plain_step(var: &Var, grad: &Tensor, m: &mut Tensor, v: &mut Tensor, c: &Constants) -> Result<()> {
     let scale = |x: &Tensor, factor: f32| x * f64::from(factor);
     let grad = scale(&grad.detach(), c.clip)?;
     *m = (scale(m, c.beta1)? + scale(&grad, c.one_minus_beta1)?)?;

@@ -1,4 +1,4 @@
-//! Saved state: named tensors and JSON values in one checksummed file.
+//! Named tensors and JSON values in memory.
 
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -83,6 +83,20 @@ impl StateDict {
     pub fn u32s(&self, name: &str) -> Result<Vec<u32>> {
         let raw = self.raw(name, safetensors::Dtype::U32)?;
         Ok(raw.as_chunks::<4>().0.iter().map(|c| u32::from_le_bytes(*c)).collect())
+    }
+
+    /// Stores a flat array of bytes.
+    pub fn put_u8s(&mut self, name: impl Into<String>, values: &[u8]) {
+        let raw = RawTensor { dtype: safetensors::Dtype::U8, shape: vec![values.len()], data: values.to_vec() };
+        self.tensors.insert(name.into(), raw);
+    }
+
+    /// The bytes of tensor `name`.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it is missing or of another dtype.
+    pub fn u8s(&self, name: &str) -> Result<Vec<u8>> {
+        Ok(self.raw(name, safetensors::Dtype::U8)?.to_vec())
     }
 
     /// Stores a small structure.
