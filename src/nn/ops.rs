@@ -41,6 +41,27 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
     if fused::supports(&[x, w]) { fused::linear_act(x, w, b, act) } else { plain::linear_act(x, w, b, act) }
 }
 
+/// x·Wᵀ + b + scaling·(x·Aᵀ)·Bᵀ with `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`, `down` = A `[rank, in]` and `up` = B
+/// `[out, rank]` (Hu et al., 2021); gives `[.., out]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear_lora(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    down: &Tensor,
+    up: &Tensor,
+    scaling: f64,
+) -> Result<Tensor> {
+    let base_trained = w.track_op() || b.is_some_and(Tensor::track_op);
+    if fused::supports(&[x, w, down, up]) && !base_trained {
+        fused::linear_lora(x, w, b, down, up, scaling)
+    } else {
+        plain::linear_lora(x, w, b, down, up, scaling)
+    }
+}
+
 /// `act` alone.
 ///
 /// # Errors
@@ -106,6 +127,26 @@ pub fn attention_dropout(
 /// If an id is outside the table.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     if fused::supports(&[table]) { fused::embedding(table, ids) } else { plain::embedding(table, ids) }
+}
+
+/// Σ of three embeddings for each token: `words` `[vocabulary, width]` by `ids`, `positions` `[places, width]` by the
+/// place in the row, counted from 0, `segments` `[kinds, width]` by `segment_ids`. Both id tensors are U32
+/// `[rows, tokens]`; gives `[rows, tokens, width]`.
+///
+/// # Errors
+/// If the shapes do not fit or an id is outside its table.
+pub fn embedding_sum(
+    words: &Tensor,
+    positions: &Tensor,
+    segments: &Tensor,
+    ids: &Tensor,
+    segment_ids: &Tensor,
+) -> Result<Tensor> {
+    if fused::supports(&[words, positions, segments]) {
+        fused::embedding_sum(words, positions, segments, ids, segment_ids)
+    } else {
+        plain::embedding_sum(words, positions, segments, ids, segment_ids)
+    }
 }
 
 /// Σ mask·x / Σ mask over the tokens; `x` `[rows, tokens, width]`, `mask` `[rows, tokens]` of 1 and 0 with at least

@@ -15,10 +15,7 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (rows, width) = table.dims2()?;
     let mut shape = ids.dims().to_vec();
     shape.push(width);
-    let ids = ids.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
-    if let Some((at, id)) = ids.iter().enumerate().find(|&(_, &id)| id as usize >= rows) {
-        bail!("embedding: id {id} at position {at} is outside of a table with {rows} rows");
-    }
+    let ids = rows_of(ids, rows)?;
     let table = table.contiguous()?;
     let held = hold(&table);
     let values = held.get()?;
@@ -48,6 +45,86 @@ impl Backward for Embedding {
             }
         }
         Ok(vec![Grad::Own(sums)])
+    }
+}
+
+/// Fused form of [`crate::nn::ops::embedding_sum`].
+///
+/// # Errors
+/// If the shapes do not fit, an id is outside its table, or a table is not F32 on the CPU.
+pub fn embedding_sum(
+    words: &Tensor,
+    positions: &Tensor,
+    segments: &Tensor,
+    ids: &Tensor,
+    segment_ids: &Tensor,
+) -> Result<Tensor> {
+    let (rows, tokens) = ids.dims2()?;
+    let ((vocabulary, width), (places, _), (kinds, _)) = (words.dims2()?, positions.dims2()?, segments.dims2()?);
+    if positions.dim(1)? != width || segments.dim(1)? != width || segment_ids.dims() != ids.dims() || tokens > places {
+        let (words, positions, segments) = (words.dims(), positions.dims(), segments.dims());
+        let (ids, segment_ids) = (ids.dims(), segment_ids.dims());
+        bail!(
+            "embedding_sum: tables {words:?}, {positions:?}, {segments:?}, ids {ids:?} and {segment_ids:?} do not fit"
+        );
+    }
+    let ids = rows_of(ids, vocabulary)?;
+    let segment_ids = rows_of(segment_ids, kinds)?;
+    let (words, positions, segments) = (words.contiguous()?, positions.contiguous()?, segments.contiguous()?);
+    let (w, p, s) = (hold(&words), hold(&positions), hold(&segments));
+    let (w, p, s) = (w.get()?, p.get()?, s.get()?);
+    let op = EmbeddingSum { ids, segment_ids, tokens };
+    let mut out = Vec::with_capacity(op.ids.len() * width);
+    for [word, position, segment] in op.rows() {
+        let [w, p, s] = [(w, word), (p, position), (s, segment)].map(|(table, row)| &table[row * width..][..width]);
+        out.extend(w.iter().zip(p).zip(s).map(|((w, p), s)| w + p + s));
+    }
+    record(op, &[&words, &positions, &segments], out, (rows, tokens, width))
+}
+
+/// Flat row numbers, all below `count`.
+fn rows_of(ids: &Tensor, count: usize) -> Result<Vec<u32>> {
+    let ids = ids.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
+    if let Some((at, id)) = ids.iter().enumerate().find(|&(_, &id)| id as usize >= count) {
+        bail!("embedding: id {id} at position {at} is outside of a table with {count} rows");
+    }
+    Ok(ids)
+}
+
+struct EmbeddingSum {
+    ids: Vec<u32>,
+    segment_ids: Vec<u32>,
+    tokens: usize,
+}
+
+impl EmbeddingSum {
+    /// For each token its row in the three tables.
+    fn rows(&self) -> impl Iterator<Item = [usize; 3]> {
+        let both = self.ids.iter().zip(&self.segment_ids);
+        both.enumerate().map(|(i, (&word, &segment))| [word as usize, i % self.tokens, segment as usize])
+    }
+}
+
+impl Backward for EmbeddingSum {
+    fn name(&self) -> &'static str {
+        "fused-embedding-sum"
+    }
+
+    fn backward(&self, inputs: &[Tensor], wanted: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
+        let width = inputs[0].dim(1)?;
+        let table = |which: usize| {
+            if !wanted[which] {
+                return Grad::None;
+            }
+            let mut sums = vec![0.0; inputs[which].elem_count()];
+            if width > 0 {
+                for (rows, grad) in self.rows().zip(grad.chunks_exact(width)) {
+                    add_here(&mut sums[rows[which] * width..][..width], grad);
+                }
+            }
+            Grad::Own(sums)
+        };
+        Ok((0..3).map(table).collect())
     }
 }
 

@@ -39,7 +39,7 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
     shape.push(outputs);
 
     let mut y = uninit(rows * outputs);
-    matmul(&mut y, Matrix::new(hold(&x).get()?, rows, inputs), Matrix::new(hold(&w).get()?, outputs, inputs).t());
+    matmul(&mut y, Matrix::new(hold(&x).get()?, rows, inputs), Matrix::new(hold(&w).get()?, outputs, inputs).t(), 1.0);
     // SAFETY: a product writes every element of its output.
     let mut y = unsafe { assume_init(y) };
     let held = b.as_ref().map(hold);
@@ -50,7 +50,13 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
 }
 
 /// Adds the bias and applies the activation, in place. Gives its derivative if that is wanted and not 1.
-fn finish(y: &mut [f32], outputs: usize, bias: Option<&[f32]>, act: Activation, slope: bool) -> Option<Vec<f32>> {
+pub(super) fn finish(
+    y: &mut [f32],
+    outputs: usize,
+    bias: Option<&[f32]>,
+    act: Activation,
+    slope: bool,
+) -> Option<Vec<f32>> {
     if outputs == 0 || (bias.is_none() && act == Activation::Identity) {
         return None;
     }
@@ -94,7 +100,7 @@ impl Backward for Linear {
                 return Grad::None;
             }
             let mut out = uninit(a.rows() * b.cols());
-            matmul(&mut out, a, b);
+            matmul(&mut out, a, b, 1.0);
             // SAFETY: a product writes every element of its output.
             Grad::Own(unsafe { assume_init(out) })
         };

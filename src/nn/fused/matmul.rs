@@ -52,15 +52,27 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Writes `a·b` to the row-major `out`, on several threads if the product is large enough.
+/// Writes `scale·a·b` to the row-major `out`, on several threads if the product is large enough.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub(super) fn matmul(out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix) {
+pub(super) fn matmul(out: &mut [MaybeUninit<f32>], a: Matrix, b: Matrix, scale: f32) {
     assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
     threads::parallel(a.rows * a.cols * b.cols, |threads| {
         // SAFETY: `out` has exactly the rows and columns of the product and is borrowed for the whole call.
-        unsafe { product(out.as_mut_ptr().cast(), b.cols, a, b, 1.0, parallelism(threads)) };
+        unsafe { product(out.as_mut_ptr().cast(), b.cols, a, b, scale, false, parallelism(threads)) };
+    });
+}
+
+/// Adds `scale·a·b` to the row-major `out`, as [`matmul`] does.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub(super) fn matmul_add(out: &mut [f32], a: Matrix, b: Matrix, scale: f32) {
+    assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
+    threads::parallel(a.rows * a.cols * b.cols, |threads| {
+        // SAFETY: as in `matmul`; `out` is initialised, so it may be read.
+        unsafe { product(out.as_mut_ptr(), b.cols, a, b, scale, true, parallelism(threads)) };
     });
 }
 
@@ -75,12 +87,12 @@ fn parallelism(threads: usize) -> Parallelism {
 /// meanwhile.
 pub(super) unsafe fn matmul_here(out: *mut f32, stride: usize, a: Matrix, b: Matrix, scale: f32) {
     // SAFETY: passed on to the caller.
-    unsafe { product(out, stride, a, b, scale, Parallelism::None) };
+    unsafe { product(out, stride, a, b, scale, false, Parallelism::None) };
 }
 
 /// # Safety
-/// As [`matmul_here`].
-unsafe fn product(out: *mut f32, stride: usize, a: Matrix, b: Matrix, scale: f32, parallelism: Parallelism) {
+/// As [`matmul_here`]; with `add`, the rows must be initialised.
+unsafe fn product(out: *mut f32, stride: usize, a: Matrix, b: Matrix, scale: f32, add: bool, parallelism: Parallelism) {
     assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
     // SAFETY: `Matrix` checked that all its elements lie inside its slice; the caller vouches for `out`. Strides are
     // below `isize::MAX` because they index slices.
@@ -92,14 +104,14 @@ unsafe fn product(out: *mut f32, stride: usize, a: Matrix, b: Matrix, scale: f32
             out,
             1,
             stride as isize,
-            false,
+            add,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
             b.data.as_ptr(),
             b.col_stride as isize,
             b.row_stride as isize,
-            0.0,
+            if add { 1.0 } else { 0.0 },
             scale,
             false,
             false,

@@ -12,16 +12,18 @@ mod gelu;
 mod graph;
 mod layer_norm;
 mod linear;
+mod lora;
 mod losses;
 mod matmul;
 pub mod threads;
 mod vars;
 
 pub use attention::attention;
-pub use embedding::{embedding, masked_mean_pool};
+pub use embedding::{embedding, embedding_sum, masked_mean_pool};
 pub use gelu::activation;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_act};
+pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
 pub use vars::backward;
 

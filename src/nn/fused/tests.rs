@@ -164,6 +164,32 @@ proptest! {
     }
 
     #[test]
+    fn embedding_sum_is_its_twin(seed: u64, table in 1usize..30, width in 1usize..20, rows in 1usize..5, tokens in 1usize..9, spare in 0usize..3) {
+        let mut rng = Seed::root(seed).child("ids").rng();
+        let mut draw = |count: usize| {
+            let ids: Vec<u32> = (0..rows * tokens).map(|_| rng.below(count) as u32).collect();
+            Tensor::from_vec(ids, (rows, tokens), &Device::Cpu).unwrap()
+        };
+        let (ids, kinds) = (draw(table), draw(2));
+        let inputs = [("words", table), ("positions", tokens + spare), ("segments", 2)].map(|(name, n)| randn(seed, name, &[n, width]));
+        assert_twins(&inputs, 1e-6, |t| embedding_sum(&t[0], &t[1], &t[2], &ids, &kinds), |t| plain::embedding_sum(&t[0], &t[1], &t[2], &ids, &kinds));
+    }
+
+    #[test]
+    fn linear_lora_is_its_twin(seed: u64, rows in 1usize..40, n in 1usize..50, m in 1usize..50, rank in 1usize..9, bias: bool) {
+        let scaled = |name: &str, shape: [usize; 2]| (randn(seed, name, &shape) / (shape[1] as f64).sqrt()).unwrap();
+        let inputs = [randn(seed, "x", &[rows, n]), scaled("a", [rank, n]), scaled("b", [m, rank])];
+        let (w, b) = (scaled("w", [m, n]), bias.then(|| randn(seed, "bias", &[m])));
+        let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
+        let (wide_w, wide_b) = (wide(&w), b.as_ref().map(wide));
+        assert_twins(
+            &inputs, 3e-6,
+            |t| linear_lora(&t[0], &w, b.as_ref(), &t[1], &t[2], 0.5),
+            |t| plain::linear_lora(&t[0], &wide_w, wide_b.as_ref(), &t[1], &t[2], 0.5),
+        );
+    }
+
+    #[test]
     fn mean_pool_is_its_twin(seed: u64, rows in 1usize..5, tokens in 1usize..40, width in 1usize..40) {
         let mask = padded_mask(seed, rows, tokens, 1);
         let wide = mask.to_dtype(DType::F64).unwrap();
