@@ -52,11 +52,9 @@ impl Forward<'_> {
 
     /// x₀ = Drop(LN(word + position + segment)), `[B, T, H]`.
     pub(super) fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        let (_, tokens) = batch.ids.dims2()?;
-        let words = ops::embedding(&self.param("embeddings.word_embeddings.weight")?, &batch.ids)?;
-        let positions = self.param("embeddings.position_embeddings.weight")?.narrow(0, 0, tokens)?;
-        let segments = ops::embedding(&self.param("embeddings.token_type_embeddings.weight")?, &batch.segments)?;
-        let sum = words.broadcast_add(&positions.unsqueeze(0)?)?.add(&segments)?;
+        let table = |name: &str| self.param(&format!("embeddings.{name}_embeddings.weight"));
+        let (words, positions, segments) = (table("word")?, table("position")?, table("token_type")?);
+        let sum = ops::embedding_sum(&words, &positions, &segments, &batch.ids, &batch.segments)?;
         self.drop(&self.norm(&sum, None, "embeddings.LayerNorm")?, &["embeddings"], None)
     }
 
@@ -114,8 +112,8 @@ impl Forward<'_> {
         match self.adapters {
             Some(adapters) if adapters.linears.contains(&name) => {
                 let (a, up) = (self.param(&format!("{full}.lora_a"))?, self.param(&format!("{full}.lora_b"))?);
-                let beside = (ops::linear(&ops::linear(x, &a, None)?, &up, None)? * adapters.scaling)?;
-                Ok(ops::activation(&ops::linear(x, &w, Some(&b))?.add(&beside)?, act)?)
+                let y = ops::linear_lora(x, &w, Some(&b), &a, &up, adapters.scaling)?;
+                Ok(ops::activation(&y, act)?)
             }
             _ => Ok(ops::linear_act(x, &w, Some(&b), act)?),
         }

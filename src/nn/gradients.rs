@@ -29,7 +29,7 @@ impl Gradients {
         if !value.is_finite() {
             return Err(Error::NonFinite { name: "loss".to_owned(), update, detail: format!("the loss is {value}") });
         }
-        let mut grads = loss.backward()?;
+        let mut grads = super::fused::backward(loss)?;
         let mut by_name = BTreeMap::new();
         let mut complete = true;
         for (name, var) in store.trainable() {

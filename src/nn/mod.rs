@@ -2,6 +2,7 @@
 //!
 //! Use [`ops`] for every operation that a gradient must pass: several of candle's own cut it silently.
 
+pub mod fused;
 mod gradients;
 pub mod ops;
 mod optim;

@@ -4,7 +4,7 @@
 //! differentiable in every floating-point input. Shapes are written in brackets; tensors are F32 unless said
 //! otherwise, and results live on the device of the inputs.
 
-use super::plain;
+use super::{fused, plain};
 use crate::rng::Seed;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub enum Activation {
 /// # Errors
 /// If the shapes do not fit.
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    plain::linear(x, w, b)
+    if fused::supports(&[x, w]) { fused::linear(x, w, b) } else { plain::linear(x, w, b) }
 }
 
 /// [`linear`], then `act`.
@@ -38,7 +38,28 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -> Result<Tensor> {
-    plain::linear_act(x, w, b, act)
+    if fused::supports(&[x, w]) { fused::linear_act(x, w, b, act) } else { plain::linear_act(x, w, b, act) }
+}
+
+/// x·Wᵀ + b + scaling·(x·Aᵀ)·Bᵀ with `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`, `down` = A `[rank, in]` and `up` = B
+/// `[out, rank]` (Hu et al., 2021); gives `[.., out]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear_lora(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    down: &Tensor,
+    up: &Tensor,
+    scaling: f64,
+) -> Result<Tensor> {
+    let base_trained = w.track_op() || b.is_some_and(Tensor::track_op);
+    if fused::supports(&[x, w, down, up]) && !base_trained {
+        fused::linear_lora(x, w, b, down, up, scaling)
+    } else {
+        plain::linear_lora(x, w, b, down, up, scaling)
+    }
 }
 
 /// `act` alone.
@@ -46,10 +67,7 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
 /// # Errors
 /// If the tensor operation fails.
 pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
-    match act {
-        Activation::Gelu => gelu_erf(x),
-        other => plain::activation(x, other),
-    }
+    if fused::supports(&[x]) { fused::activation(x, act) } else { plain::activation(x, act) }
 }
 
 /// GELU in its erf form, any shape.
@@ -57,7 +75,7 @@ pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
 /// # Errors
 /// If the tensor operation fails.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
-    plain::gelu_erf(x)
+    activation(x, Activation::Gelu)
 }
 
 /// (z − mean)/√(var + eps)·γ + β over the last axis with z = x (+ residual); biased variance. `x` `[.., width]`,
@@ -66,7 +84,11 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn layer_norm(x: &Tensor, residual: Option<&Tensor>, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
-    plain::layer_norm(x, residual, gamma, beta, eps)
+    if fused::supports(&[x, gamma, beta]) {
+        fused::layer_norm(x, residual, gamma, beta, eps)
+    } else {
+        plain::layer_norm(x, residual, gamma, beta, eps)
+    }
 }
 
 /// Scaled dot-product attention, softmax(q·kᵀ/√d + (1 − mask)·`f32::MIN`)·v for each head; `q`, `k`, `v`
@@ -76,7 +98,11 @@ pub fn layer_norm(x: &Tensor, residual: Option<&Tensor>, gamma: &Tensor, beta: &
 /// # Errors
 /// If the shapes do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize) -> Result<Tensor> {
-    plain::attention(q, k, v, mask, heads)
+    if fused::supports(&[q, k, v, mask]) {
+        fused::attention(q, k, v, mask, heads)
+    } else {
+        plain::attention(q, k, v, mask, heads)
+    }
 }
 
 /// [`attention`] with inverted dropout of probability `p` on the attention weights; see [`dropout`].
@@ -100,7 +126,27 @@ pub fn attention_dropout(
 /// # Errors
 /// If an id is outside the table.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    plain::embedding(table, ids)
+    if fused::supports(&[table]) { fused::embedding(table, ids) } else { plain::embedding(table, ids) }
+}
+
+/// Σ of three embeddings for each token: `words` `[vocabulary, width]` by `ids`, `positions` `[places, width]` by the
+/// place in the row, counted from 0, `segments` `[kinds, width]` by `segment_ids`. Both id tensors are U32
+/// `[rows, tokens]`; gives `[rows, tokens, width]`.
+///
+/// # Errors
+/// If the shapes do not fit or an id is outside its table.
+pub fn embedding_sum(
+    words: &Tensor,
+    positions: &Tensor,
+    segments: &Tensor,
+    ids: &Tensor,
+    segment_ids: &Tensor,
+) -> Result<Tensor> {
+    if fused::supports(&[words, positions, segments]) {
+        fused::embedding_sum(words, positions, segments, ids, segment_ids)
+    } else {
+        plain::embedding_sum(words, positions, segments, ids, segment_ids)
+    }
 }
 
 /// Σ mask·x / Σ mask over the tokens; `x` `[rows, tokens, width]`, `mask` `[rows, tokens]` of 1 and 0 with at least
@@ -109,7 +155,7 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    plain::masked_mean_pool(x, mask)
+    if fused::supports(&[x, mask]) { fused::masked_mean_pool(x, mask) } else { plain::masked_mean_pool(x, mask) }
 }
 
 /// x − ln Σ exp x over the last axis, for any finite or `f32::MIN` entries.
@@ -117,7 +163,7 @@ pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the tensor operation fails.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
-    plain::log_softmax(x)
+    if fused::supports(&[x]) { fused::log_softmax(x) } else { plain::log_softmax(x) }
 }
 
 /// exp of [`log_softmax`], differentiable (candle's `softmax_last_dim` is not).
@@ -125,7 +171,7 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the tensor operation fails.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    plain::softmax(x)
+    if fused::supports(&[x]) { fused::softmax(x) } else { plain::softmax(x) }
 }
 
 /// Mean over the rows of −log softmax(logits) at the label; `logits` `[rows, classes]`, `labels` `[rows]` U32; a scalar.
@@ -133,7 +179,7 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit or a label is outside the classes.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    plain::cross_entropy(logits, labels)
+    if fused::supports(&[logits]) { fused::cross_entropy(logits, labels) } else { plain::cross_entropy(logits, labels) }
 }
 
 /// Elementwise binary cross entropy, max(x, 0) − x·t + ln(1 + exp(−|x|)), finite for any finite logit. The caller
@@ -142,7 +188,11 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    plain::bce_with_logits(logits, targets)
+    if fused::supports(&[logits, targets]) {
+        fused::bce_with_logits(logits, targets)
+    } else {
+        plain::bce_with_logits(logits, targets)
+    }
 }
 
 /// Inverted dropout: each entry is zero with probability `p`, else scaled by 1/(1 − p). The mask is a function of

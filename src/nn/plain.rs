@@ -30,6 +30,17 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
     activation(&linear(x, w, b)?, act)
 }
 
+pub fn linear_lora(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    down: &Tensor,
+    up: &Tensor,
+    scaling: f64,
+) -> Result<Tensor> {
+    linear(x, w, b)?.add(&(linear(&linear(x, down, None)?, up, None)? * scaling)?)
+}
+
 pub fn activation(x: &Tensor, act: Activation) -> Result<Tensor> {
     match act {
         Activation::Gelu => gelu_erf(x),
@@ -103,6 +114,18 @@ pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let mut shape = ids.dims().to_vec();
     shape.push(table.dim(1)?);
     table.index_select(&ids.flatten_all()?, 0)?.reshape(shape)
+}
+
+pub fn embedding_sum(
+    words: &Tensor,
+    positions: &Tensor,
+    segments: &Tensor,
+    ids: &Tensor,
+    segment_ids: &Tensor,
+) -> Result<Tensor> {
+    let (_, tokens) = ids.dims2()?;
+    let positions = positions.narrow(0, 0, tokens)?.unsqueeze(0)?;
+    embedding(words, ids)?.broadcast_add(&positions)?.add(&embedding(segments, segment_ids)?)
 }
 
 pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,39 @@
+//! Fused, differentiable kernels for F32 tensors on the CPU.
+//!
+//! Each is a drop-in for the operation of the same name in [`super::ops`], whose documentation states the contract;
+//! the composition of candle operations in [`super::plain`] is its test oracle and what runs elsewhere. A backward
+//! pass computes only the gradients that somebody wants. No result depends on the number of [`threads`].
+
+mod attention;
+mod buffer;
+mod embedding;
+mod exp;
+mod gelu;
+mod graph;
+mod layer_norm;
+mod linear;
+mod lora;
+mod losses;
+mod matmul;
+pub mod threads;
+mod vars;
+
+pub use attention::attention;
+pub use embedding::{embedding, embedding_sum, masked_mean_pool};
+pub use gelu::activation;
+pub use layer_norm::layer_norm;
+pub use linear::{linear, linear_act};
+pub use lora::linear_lora;
+pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
+pub use vars::backward;
+
+use candle_core::{DType, Tensor};
+
+/// Whether the kernels can take these tensors: F32 on the CPU.
+#[must_use]
+pub fn supports(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+}
+
+#[cfg(test)]
+mod tests;
