@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Learning algorithms and supervised baselines, one folder each. They see [`retune::env::CandidateObs`] and answer
+//! with a [`retune::env::Slate`]; none of them names an environment.
+//!
+//! [`build_agent`] makes any of them by [`AgentKind`]. What they share: [`scorer`] (the model that scores a candidate
+//! in a state) and [`learning`] (one update and everything around it, the same budget for all).
+
+mod acting;
+mod config;
+pub mod learning;
+pub mod popular;
+pub mod q_learning;
+pub mod random;
+pub mod reinforce;
+pub mod sarsa;
+pub mod scorer;
+pub mod supervised;
+pub mod supervised_planner;
+pub mod supervised_then_q_learning;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use config::{AgentConfig, AgentKind, Role, build_agent};
+pub use learning::{LearningConfig, Setup, TextModel};

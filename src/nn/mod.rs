@@ -11,5 +11,5 @@ mod schedule;
 
 pub use gradients::{Gradients, Movement};
 pub use optim::{AdamW, AdamWConfig, Group, StepReport};
-pub use params::{Init, ParamStore};
+pub use params::{Init, ParamStore, checksum};
 pub use schedule::{Schedule, ScheduleKind};

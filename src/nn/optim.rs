@@ -15,14 +15,16 @@ mod step;
 
 use step::{Constants, Moments};
 
-/// A learning rate of its own for the parameters whose name begins with `prefix`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Settings of their own for the parameters whose name begins with `prefix`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Group {
     /// Beginning of the names; of several that fit, the longest decides.
     pub prefix: String,
-    /// Learning rate before the schedule's factor.
-    pub learning_rate: f64,
+    /// Learning rate before the schedule's factor; `None` for that of all.
+    pub learning_rate: Option<f64>,
+    /// Decoupled weight decay, with the same exceptions; `None` for that of all.
+    pub weight_decay: Option<f64>,
 }
 
 /// Settings of [`AdamW`].
@@ -72,10 +74,19 @@ impl AdamWConfig {
             true => Ok(()),
             false => Err(Error::config(key, value, "must be positive and finite")),
         };
+        let not_negative = |key: &str, value: f64| match value >= 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::config(key, value, "must be 0 or positive, and finite")),
+        };
         positive("learning_rate", self.learning_rate)?;
         positive("eps", self.eps)?;
         for group in &self.groups {
-            positive(&format!("groups.{}.learning_rate", group.prefix), group.learning_rate)?;
+            if let Some(rate) = group.learning_rate {
+                positive(&format!("groups.{}.learning_rate", group.prefix), rate)?;
+            }
+            if let Some(decay) = group.weight_decay {
+                not_negative(&format!("groups.{}.weight_decay", group.prefix), decay)?;
+            }
         }
         if let Some(norm) = self.max_grad_norm {
             positive("max_grad_norm", norm)?;
@@ -85,19 +96,23 @@ impl AdamWConfig {
                 return Err(Error::config(key, beta, "must be at least 0 and less than 1"));
             }
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(Error::config("weight_decay", self.weight_decay, "must be 0 or positive, and finite"));
-        }
+        not_negative("weight_decay", self.weight_decay)?;
         self.schedule.validate()
     }
 
+    fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().filter(|g| name.starts_with(&g.prefix)).max_by_key(|g| g.prefix.len())
+    }
+
     fn learning_rate_of(&self, name: &str) -> f64 {
-        let fitting = self.groups.iter().filter(|g| name.starts_with(&g.prefix));
-        fitting.max_by_key(|g| g.prefix.len()).map_or(self.learning_rate, |g| g.learning_rate)
+        self.group(name).and_then(|g| g.learning_rate).unwrap_or(self.learning_rate)
     }
 
     fn weight_decay_of(&self, name: &str) -> f64 {
-        if name.ends_with("bias") || name.contains("LayerNorm") { 0.0 } else { self.weight_decay }
+        if name.ends_with("bias") || name.contains("LayerNorm") {
+            return 0.0;
+        }
+        self.group(name).and_then(|g| g.weight_decay).unwrap_or(self.weight_decay)
     }
 }
 

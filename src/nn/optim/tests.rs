@@ -36,8 +36,8 @@ fn config() -> AdamWConfig {
         max_grad_norm: Some(2.0),
         schedule: Schedule { kind: ScheduleKind::Cosine, warmup_updates: 3, total_updates: 12, end_factor: 0.1 },
         groups: vec![
-            Group { prefix: "head".to_owned(), learning_rate: 0.05 },
-            Group { prefix: "head.w".to_owned(), learning_rate: 0.002 },
+            Group { prefix: "head".to_owned(), learning_rate: Some(0.05), weight_decay: None },
+            Group { prefix: "head.w".to_owned(), learning_rate: Some(0.002), weight_decay: None },
         ],
         ..AdamWConfig::default()
     }
@@ -233,6 +233,7 @@ fn huge_gradients_do_not_overflow_the_norm() {
 
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
+    let group = Group { prefix: "head".to_owned(), ..Group::default() };
     let cases = [
         (AdamWConfig { learning_rate: 0.0, ..config() }, "learning_rate = 0: must be positive and finite"),
         (AdamWConfig { beta2: 1.0, ..config() }, "beta2 = 1: must be at least 0 and less than 1"),
@@ -240,11 +241,41 @@ fn settings_out_of_range_are_refused_by_name() {
         (AdamWConfig { weight_decay: -0.1, ..config() }, "weight_decay = -0.1: must be 0 or positive, and finite"),
         (AdamWConfig { max_grad_norm: Some(0.0), ..config() }, "max_grad_norm = 0: must be positive and finite"),
         (
-            AdamWConfig { groups: vec![Group { prefix: "head".to_owned(), learning_rate: f64::NAN }], ..config() },
+            AdamWConfig { groups: vec![Group { learning_rate: Some(f64::NAN), ..group.clone() }], ..config() },
             "groups.head.learning_rate = NaN: must be positive and finite",
+        ),
+        (
+            AdamWConfig { groups: vec![Group { weight_decay: Some(-1.0), ..group }], ..config() },
+            "groups.head.weight_decay = -1: must be 0 or positive, and finite",
         ),
     ];
     for (config, message) in cases {
         assert_eq!(AdamW::new(config).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn a_group_may_have_a_weight_decay_of_its_own() {
+    let store = store(5);
+    let before: Vec<Vec<f32>> = NAMES.iter().map(|n| values(&store, n)).collect();
+    let config = AdamWConfig {
+        learning_rate: 0.1,
+        weight_decay: 0.5,
+        groups: vec![Group { prefix: "head.w".to_owned(), weight_decay: Some(2.0), ..Group::default() }],
+        ..AdamWConfig::default()
+    };
+    // Without a gradient to follow, only the decay moves a parameter.
+    let zero = |n: &str| store.detached(n).unwrap().zeros_like().unwrap();
+    let grads = Gradients::from_map(NAMES.iter().map(|&n| (n.to_owned(), zero(n))).collect());
+    AdamW::new(config).unwrap().step(&store, &grads).unwrap();
+    for (name, before) in NAMES.iter().zip(before) {
+        let factor = match *name {
+            n if n.starts_with("head.w") => 0.8,
+            n if n.ends_with("bias") || n.contains("LayerNorm") => 1.0,
+            _ => 0.95,
+        };
+        for (now, before) in values(&store, name).iter().zip(before) {
+            assert!((now - factor * before).abs() < 1e-6, "{name}: {now} from {before}, expected times {factor}");
+        }
     }
 }

@@ -1,0 +1,38 @@
+//! What every agent is built from.
+
+use super::{LearningConfig, TextModel};
+use candle_core::Device;
+use retune::env::{ActionSpec, EnvSpec};
+use retune::rng::Seed;
+use retune::{Error, Result};
+
+/// Task, budget, model of texts, device and seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// Budget and optimization.
+    pub learning: &'a LearningConfig,
+    /// The task as training sees it; its pool are the texts that may be met.
+    pub spec: &'a EnvSpec,
+    /// Reads the texts; without one they are not looked at.
+    pub text: Option<&'a TextModel>,
+    /// Where tensors live.
+    pub device: &'a Device,
+    /// The node under which all streams of the agent lie.
+    pub seed: Seed,
+}
+
+impl Setup<'_> {
+    /// Slots of a slate.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if actions are not slates.
+    pub fn slate_size(&self) -> Result<usize> {
+        match self.spec.action {
+            ActionSpec::Slate { size } => Ok(size),
+            ActionSpec::Discrete { .. } => {
+                let expected = "agents of this family need an env whose actions are slates";
+                Err(Error::config("env", &self.spec.id, expected))
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! One scoring model for all agents: a state and a candidate go in, a few numbers come out.
+//!
+//! A candidate is described by the vector e (its features, the vector of its text, or both), the state by s (its
+//! features, an encoding of the recent history, or both). Each *tower* gives one number per candidate,
+//!
+//! `hidden = relu(W1 e + W2 s + b + (W3 e) ∘ (W4 s + c))`, `out = w · hidden + d`,
+//!
+//! and a head on s alone gives numbers per state. The product makes interactions such as "the interest that belongs
+//! to this topic" linear in what is learnt; without it an additive layer needs many units and much data for them.
+//! Towers share nothing but the text encoder, so that a noisy target (values) cannot harm a clean one (clicks).
+
+mod batch;
+mod model;
+mod texts;
+
+pub use batch::{ItemBatch, StateBatch};
+pub use model::{PREFIX, Scorer, ScorerShape, Scores, Tower, Weights};
+pub use texts::{TextRows, TextTableView};
