@@ -44,7 +44,7 @@ impl Default for LearningConfig {
         Self {
             env_steps: 60_000,
             learning_starts: 2_000,
-            env_steps_per_update: 25,
+            env_steps_per_update: 40,
             batch_size: 256,
             num_envs: 50,
             buffer_size: 100_000,

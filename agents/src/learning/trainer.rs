@@ -207,9 +207,7 @@ impl Trainer {
         self.average.update(&self.store, self.config.average_decay)?;
         self.ledger.updates += 1;
         let table_changed = match &mut self.texts {
-            Some(texts) => {
-                texts.updated(&self.store, self.config.table_refresh_updates, &mut self.ledger, stop)?
-            }
+            Some(texts) => texts.updated(&self.store, self.config.table_refresh_updates, &mut self.ledger, stop)?,
             None => false,
         };
         Ok(StepOutcome { grad_norm: report.grad_norm, table_changed })

@@ -16,3 +16,6 @@ mod texts;
 pub use batch::{ItemBatch, StateBatch};
 pub use model::{PREFIX, Scorer, ScorerShape, Scores, Tower, Weights};
 pub use texts::{TextRows, TextTableView};
+
+#[cfg(test)]
+mod tests;

@@ -111,7 +111,10 @@ impl Weights {
     /// # Errors
     /// If the store has lost one.
     pub fn graph(store: &ParamStore) -> Result<Self> {
-        scorer_names(store).map(|n| Ok((n.to_owned(), store.tensor(&format!("{PREFIX}{n}"))?))).collect::<Result<_>>().map(Self)
+        scorer_names(store)
+            .map(|n| Ok((n.to_owned(), store.tensor(&format!("{PREFIX}{n}"))?)))
+            .collect::<Result<_>>()
+            .map(Self)
     }
 
     /// The same tensors without a graph; they see later updates.
