@@ -35,7 +35,8 @@ impl Average {
     pub fn update(&mut self, store: &ParamStore, keep: f64) -> Result<()> {
         for (name, value) in &mut self.values {
             let now = store.detached(name)?;
-            *value = if keep == 0.0 { now.copy()? } else { (value.affine(keep, 0.0)? + now.affine(1.0 - keep, 0.0)?)? };
+            *value =
+                if keep == 0.0 { now.copy()? } else { (value.affine(keep, 0.0)? + now.affine(1.0 - keep, 0.0)?)? };
         }
         Ok(())
     }

@@ -9,11 +9,11 @@ mod trainer;
 mod unit;
 
 pub use average::Average;
-pub(crate) use config::{at_least_one, positive, share_below_one, within};
 pub use config::LearningConfig;
+pub(crate) use config::{at_least_one, positive, share_below_one, within};
 pub(crate) use replayed::{Objective, ReplayLearner};
 pub use setup::Setup;
-pub use texts::{TextModel, Texts};
 pub(crate) use texts::{TEXT_MEAN, TEXT_STD};
+pub use texts::{TextModel, Texts};
 pub use trainer::{ModelPlan, Part, StepOutcome, Trainer};
 pub(crate) use unit::{ReturnStatistics, ValueUnit};

@@ -2,12 +2,12 @@
 
 use super::{LearningConfig, Setup, StepOutcome, Trainer};
 use candle_core::Tensor;
+use retune::Result;
 use retune::agent::{Learner, Ledger, Metrics, Rollout, Snapshot, Stop};
 use retune::env::{CandidateObs, EnvSpec, Slate, TextId};
 use retune::persist::StateDict;
 use retune::replay::{CandidateBatch, CandidateReplay, CandidateReplayConfig, Sampling};
 use retune::rng::StreamRng;
-use retune::Result;
 use std::sync::Arc;
 
 /// What is learnt from replayed transitions.

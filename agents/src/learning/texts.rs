@@ -143,13 +143,7 @@ impl Texts {
         Ok(Arc::new(self.encode(store, texts, ledger, &Stop::new())?))
     }
 
-    fn encode(
-        &self,
-        store: &ParamStore,
-        texts: &[TextId],
-        ledger: &mut Ledger,
-        stop: &Stop,
-    ) -> Result<FeatureTable> {
+    fn encode(&self, store: &ParamStore, texts: &[TextId], ledger: &mut Ledger, stop: &Stop) -> Result<FeatureTable> {
         self.backbone.encode_table(store, &self.tokens, texts, &self.cache, ledger, stop)
     }
 

@@ -46,9 +46,9 @@ impl ItemKeys {
 
 /// FNV-1a over the words of a key.
 pub(super) fn hash(key: &[u32]) -> u64 {
-    key.iter().flat_map(|word| word.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    key.iter()
+        .flat_map(|word| word.to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// How often each item was shown and clicked.
@@ -81,9 +81,10 @@ impl Rates {
 
     /// Number of items, and clicks per item shown.
     pub fn summary(&self) -> (usize, f64) {
-        let (shown, clicks) = self.counts.values().fold((0.0, 0.0), |(s, c), &(shown, clicks)| {
-            (s + f64::from(shown), c + f64::from(clicks))
-        });
+        let (shown, clicks) = self
+            .counts
+            .values()
+            .fold((0.0, 0.0), |(s, c), &(shown, clicks)| (s + f64::from(shown), c + f64::from(clicks)));
         (self.counts.len(), if shown > 0.0 { clicks / shown } else { 0.0 })
     }
 

@@ -5,10 +5,10 @@ use super::values::StateValues;
 use crate::acting::{Policy, check_streams, number, random_slate, uniform_log_prob};
 use crate::learning::ValueUnit;
 use crate::scorer::Scorer;
+use retune::Result;
 use retune::agent::{Actor, Decision, Mode, Snapshot};
 use retune::env::{CandidateObs, Slate};
 use retune::rng::StreamRng;
-use retune::Result;
 use std::sync::Arc;
 
 /// Name of the published share of random slates.

@@ -275,26 +275,3 @@ fn quality_is_found_where_clicks_alone_mislead() {
     let (mean, se) = score(agent.as_mut(), make, 300);
     assert!(mean - 3.0 * se > 175.0, "{mean} ± {se}");
 }
-
-#[test]
-fn tune() {
-    use retune_envs::rec_sim::{EvolutionConfig, InterestEvolution};
-    let var = |n: &str, d: &str| std::env::var(n).unwrap_or(d.into());
-    let Ok(a) = std::env::var("A") else { return };
-    let c: AgentConfig = serde_json::from_str(&a).unwrap();
-    let l = &c.learning;
-    let kind = AgentKind::from_name(&var("K", "q_learning")).unwrap();
-    let first: u64 = var("F", "100").parse().unwrap();
-    let runner = RunnerConfig { num_envs: l.num_envs, shard_size: l.num_envs, steps_per_round: 20, actors: 0 };
-    for s in 0..var("S", "1").parse().unwrap() {
-        let seed = Seed::root(s + first);
-        let make = |_| InterestEvolution::features(EvolutionConfig::with_sizes(10, 3)).unwrap();
-        let t = std::time::Instant::now();
-        let spec = make(0).spec().clone();
-        let mut a = build(kind, &c, &spec, seed);
-        let m = train(a.as_mut(), make, &runner, seed, l.env_steps as usize / runner.env_steps_per_round());
-        let e = t.elapsed().as_secs_f64();
-        let score = score(a.as_mut(), make, 1000);
-        println!("{} seed {s}: {score:.1?} in {e:.1}s {m:.2?} updates {}", kind.name(), a.learner().ledger().updates);
-    }
-}

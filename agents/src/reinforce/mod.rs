@@ -83,9 +83,7 @@ impl Actor<CandidateObs, Slate> for SlateActor {
         for (b, (o, rng)) in all.iter().zip(rngs).enumerate() {
             let logits: Vec<f64> = (0..o.num_candidates()).map(|i| scores.item(0, b, i)).collect();
             let decision = match mode {
-                Mode::Evaluate => {
-                    Decision { action: ranked(&o.mask, self.slate_size, |i| logits[i])?, log_prob: 0.0 }
-                }
+                Mode::Evaluate => Decision { action: ranked(&o.mask, self.slate_size, |i| logits[i])?, log_prob: 0.0 },
                 Mode::Train => {
                     let action = plackett_luce::sample(&logits, &o.mask, self.slate_size, rng)?;
                     let log_prob = plackett_luce::log_prob(&logits, &o.mask, &action.0) as f32;

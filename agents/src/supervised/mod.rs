@@ -45,11 +45,8 @@ impl SupervisedAgent {
             parts: &[Part { name: "reward.inner.", rate: 1.0, decay: Some(config.interaction_decay) }],
         };
         let slate_size = setup.slate_size()?;
-        let objective = ClickObjective {
-            slate_size,
-            reward_unit: largest_reward(setup.spec),
-            reward_coef: config.reward_coef,
-        };
+        let objective =
+            ClickObjective { slate_size, reward_unit: largest_reward(setup.spec), reward_coef: config.reward_coef };
         Ok(Self { slate_size, learner: ReplayLearner::new(objective, Trainer::new(setup, plan)?, setup)? })
     }
 }
