@@ -32,6 +32,9 @@ pub struct LearningConfig {
     pub average_decay: f64,
     /// Hidden units of each part of the scorer; at least 1.
     pub hidden: usize,
+    /// Soft clusters that candidates are summarised by before scoring; 0 for none. Default: several times the topics
+    /// that one would guess; measured, see `q_learning/README.md`.
+    pub clusters: usize,
     /// Transitions per update whose texts are read with a gradient, where the encoder is trained; at least 1. The
     /// other transitions of the minibatch take their text vectors from the table.
     pub encoder_batch_size: usize,
@@ -54,6 +57,7 @@ impl Default for LearningConfig {
             max_grad_norm: 10.0,
             average_decay: 0.995,
             hidden: 32,
+            clusters: 64,
             encoder_batch_size: 16,
             table_refresh_updates: 50,
         }

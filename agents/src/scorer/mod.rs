@@ -7,7 +7,10 @@
 //!
 //! and a head on s alone gives numbers per state. The product makes interactions such as "the interest that belongs
 //! to this topic" linear in what is learnt; without it an additive layer needs many units and much data for them.
-//! Towers share nothing but the text encoder, so that a noisy target (values) cannot harm a clean one (clicks).
+//! With soft clusters, `z = softmax(W e + b) · √m` takes the place of e in every tower. Vectors of texts have hundreds
+//! of components; a value that is learnt from noisy targets overfits them. The memberships are learnt mostly from the
+//! clean signal (what was clicked, in which state), and values are then few numbers, one a cluster.
+//! Beyond that towers share nothing but the text encoder, so that a noisy target (values) cannot harm a clean one (clicks).
 
 mod batch;
 mod model;

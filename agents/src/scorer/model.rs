@@ -3,12 +3,16 @@
 use super::{ItemBatch, StateBatch, TextRows};
 use candle_core::{Device, Tensor};
 use retune::env::{CandidateSpec, EnvSpec, ObsSpec};
+use retune::nn::ops::log_softmax;
 use retune::nn::{Init, ParamStore};
 use retune::{Error, Result};
 use std::collections::BTreeMap;
 
 /// All parameters of the scorer begin with this.
 pub const PREFIX: &str = "scorer.";
+
+/// Name of the projection onto soft clusters.
+const CLUSTERS: &str = "clusters";
 
 /// One number per candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub struct ScorerShape {
     pub history_dim: usize,
     /// Hidden units of the state head and of the history encoder.
     pub hidden: usize,
+    /// Soft clusters that candidates are summarised by before any tower sees them; 0 for none.
+    pub clusters: usize,
     /// Outputs per candidate.
     pub towers: Vec<Tower>,
     /// Outputs per state; 0 leaves the state head out.
@@ -55,7 +61,7 @@ impl ScorerShape {
     pub fn new(
         spec: &EnvSpec,
         text_width: usize,
-        hidden: usize,
+        (hidden, clusters): (usize, usize),
         towers: Vec<Tower>,
         state_outputs: usize,
     ) -> Result<Self> {
@@ -75,6 +81,7 @@ impl ScorerShape {
             history_len: c.history_len,
             history_dim: c.history_dim,
             hidden,
+            clusters,
             towers,
             state_outputs,
         })
@@ -180,18 +187,28 @@ impl Scorer {
                 out.push((name.to_owned(), shape.to_vec(), init));
             }
         };
+        let given = [("features", s.candidate_dim), ("text", s.text_width)];
+        let inputs = if s.clusters > 0 {
+            for (input, dim) in given {
+                add(&format!("{CLUSTERS}.{input}"), &[dim, s.clusters], fan(s.candidate_dim + s.text_width));
+            }
+            add(&format!("{CLUSTERS}.bias"), &[s.clusters], Init::Const(0.0));
+            vec![("cluster", s.clusters)]
+        } else {
+            given.to_vec()
+        };
+        let width = inputs.iter().map(|(_, dim)| dim).sum();
         for tower in &s.towers {
             let name = |part: &str| format!("{}.{part}", tower.name);
-            let inputs = [("features", s.candidate_dim), ("text", s.text_width)];
-            for (input, dim) in inputs {
+            for &(input, dim) in &inputs {
                 add(&name(&format!("linear.{input}")), &[dim, 1], Init::Normal(0.01));
             }
             // Without a state there is nothing to multiply with.
             let parts: &[&str] = if code > 0 { &["add", "mul"] } else { &["add"] };
             for part in parts {
-                for (input, dim) in inputs {
+                for &(input, dim) in &inputs {
                     let shape = [dim, tower.hidden];
-                    add(&name(&format!("inner.{part}.{input}")), &shape, fan(s.candidate_dim + s.text_width));
+                    add(&name(&format!("inner.{part}.{input}")), &shape, fan(width));
                 }
                 add(&name(&format!("inner.{part}.state")), &[code, tower.hidden], fan(code));
                 add(&name(&format!("inner.{part}.bias")), &[tower.hidden], Init::Const(0.0));
@@ -261,7 +278,10 @@ impl Scorer {
             Some(rows) if self.shape.text_width > 0 => Some(rows.index(&items.texts)?),
             _ => None,
         };
-        let inputs = Inputs { code: code.as_ref(), items, texts: texts.zip(index) };
+        let mut inputs = Inputs { code: code.as_ref(), items, texts: texts.zip(index), clusters: None };
+        if self.shape.clusters > 0 {
+            inputs.clusters = Some(inputs.soft_clusters(weights, self.shape.clusters)?);
+        }
         let items = self.shape.towers.iter().map(|t| inputs.tower(weights, t)).collect::<Result<_>>()?;
         Ok(Scores { items, states: self.state_head(weights, code.as_ref(), states.len)? })
     }
@@ -324,6 +344,8 @@ struct Inputs<'a> {
     items: &'a ItemBatch,
     /// Vectors, and which of them each row of `items` has.
     texts: Option<(&'a TextRows, Tensor)>,
+    /// Soft clusters of each row of `items`, `[rows, clusters]`; `None` where towers read candidates themselves.
+    clusters: Option<Tensor>,
 }
 
 impl Inputs<'_> {
@@ -353,8 +375,18 @@ impl Inputs<'_> {
         Ok(out.reshape((rows, len))?)
     }
 
+    /// How much each row of `items` belongs to each cluster, times the root of their number, which gives an even
+    /// membership the length 1.
+    fn soft_clusters(&self, weights: &Weights, clusters: usize) -> Result<Tensor> {
+        let logits = self.project(weights, CLUSTERS)?.broadcast_add(weights.get(&format!("{CLUSTERS}.bias"))?)?;
+        Ok((log_softmax(&logits)?.exp()? * (clusters as f64).sqrt())?)
+    }
+
     /// W e for all rows of `items`, `[rows, units]`.
     fn project(&self, weights: &Weights, part: &str) -> Result<Tensor> {
+        if let Some(clusters) = &self.clusters {
+            return Ok(clusters.matmul(weights.get(&format!("{part}.cluster"))?)?);
+        }
         let features = match &self.items.features {
             Some(x) => Some(x.matmul(weights.get(&format!("{part}.features"))?)?),
             None => None,
