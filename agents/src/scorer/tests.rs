@@ -32,7 +32,7 @@ fn spec() -> EnvSpec {
 
 fn scorer() -> (Scorer, ParamStore) {
     let towers = vec![Tower { name: "first", hidden: 5, bias: true }, Tower { name: "second", hidden: 3, bias: false }];
-    let scorer = Scorer::new(ScorerShape::new(&spec(), WIDTH, 6, towers, 2).unwrap());
+    let scorer = Scorer::new(ScorerShape::new(&spec(), WIDTH, (6, 0), towers, 2).unwrap());
     let mut store = ParamStore::new(&Device::Cpu, Seed::root(1));
     scorer.init(&mut store).unwrap();
     (scorer, store)

@@ -1,0 +1,174 @@
+//! The command line: what can be asked, and nothing about how it is done.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Does reinforcement learning make a pretrained model better than supervised learning does?
+#[derive(Debug, Parser)]
+#[command(name = "experiment", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a study: recommend things to read to simulated users, trained arms against supervised baselines.
+    #[command(name = "rec_sim")]
+    RecSim(Box<RecSimArgs>),
+    /// Go on with an interrupted study.
+    Resume {
+        /// Folder of the study.
+        dir: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Rebuild figures and report of a study from its recorded data.
+    Report {
+        /// Folder of the study.
+        dir: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Verdict across two studies of the same experiment.
+    Compare {
+        /// Folder of the first study.
+        a: PathBuf,
+        /// Folder of the second study.
+        b: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Run a study again from its manifest and check that the results agree.
+    Reproduce {
+        /// Folder of the study.
+        dir: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show the experiments, presets, arms and environments there are.
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show one experiment, preset, arm or environment; for an experiment every setting with unit, range, default
+    /// and source.
+    Describe {
+        /// A name from `experiment list`, such as `rec_sim`, `rec_sim/quick`, `q_learning`.
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Check that an environment keeps its contract, and measure its speed.
+    CheckEnv {
+        /// A name from `experiment list`.
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Read texts from standard input, one a line, and write one JSON array of numbers a line.
+    Embed {
+        /// `embedded`, or the folder of a Hugging Face BERT (config.json, tokenizer.json, model.safetensors).
+        #[arg(long, value_name = "DIR")]
+        backbone: String,
+        /// Where to compute: `auto`, `cpu` or `cuda:N`.
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
+    /// Show device, threads, instruction set, backbone files, and whether gradients reach every parameter.
+    Doctor {
+        /// The backbone to look at: `embedded`, `random` or a folder.
+        #[arg(long, value_name = "DIR", default_value = "embedded")]
+        backbone: String,
+        /// Where to compute: `auto`, `cpu` or `cuda:N`.
+        #[arg(long, default_value = "auto")]
+        device: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+/// What a command prints.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct OutputArgs {
+    /// Print the result as JSON on standard output, and nothing else there.
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but errors.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Options of `experiment rec_sim`. Later ones win: preset, `--config`, `--set`, then the other options.
+#[derive(Args, Debug, Default)]
+pub struct RecSimArgs {
+    /// Named settings to begin from: quick (the default), standard, full, features.
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// Settings in a TOML file, on top of the preset.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, such as `env.num_candidates=15`; may be given several times. See `experiment describe rec_sim`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Arms to compare, such as `random,supervised,q_learning:lora,q_learning@random`.
+    #[arg(long, value_name = "A,B,…")]
+    pub arms: Option<String>,
+    /// Number of seeds: every arm is trained once with each.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seeds: Option<String>,
+    /// Root seed that all random numbers derive from.
+    #[arg(long, value_name = "ROOT", allow_hyphen_values = true)]
+    pub seed: Option<String>,
+    /// Where to compute: `auto`, `cpu` or `cuda:N`.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Actor threads in each trial; 0 runs a trial in one thread. The results are the same.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub actors: Option<String>,
+    /// Text encoder: `embedded`, `random` (same network, untrained) or the folder of a Hugging Face BERT.
+    #[arg(long, value_name = "embedded|random|DIR")]
+    pub backbone: Option<String>,
+    /// CSV file of your own items, with a header line.
+    #[arg(long, value_name = "FILE")]
+    pub catalog: Option<String>,
+    /// Columns of the catalogue that make up an item's text.
+    #[arg(long, value_name = "A,B,…")]
+    pub text_columns: Option<String>,
+    /// Column of the catalogue with the topic; without it topics are found by k-means on embeddings.
+    #[arg(long, value_name = "COLUMN")]
+    pub topic_column: Option<String>,
+    /// Column of the catalogue with the quality; without it qualities are drawn per topic.
+    #[arg(long, value_name = "COLUMN")]
+    pub quality_column: Option<String>,
+    /// Folder to write, which must not exist. Default: runs/rec_sim/PRESET-SEED, with a number if that is taken.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl RecSimArgs {
+    /// The options that are settings, as (option, key, value).
+    #[must_use]
+    pub fn flags(&self) -> Vec<(&'static str, &'static str, &str)> {
+        [
+            ("--arms", "arms", &self.arms),
+            ("--seeds", "seeds", &self.seeds),
+            ("--seed", "seed", &self.seed),
+            ("--device", "device", &self.device),
+            ("--actors", "actors", &self.actors),
+            ("--backbone", "backbone", &self.backbone),
+            ("--catalog", "catalog.file", &self.catalog),
+            ("--text-columns", "catalog.text_columns", &self.text_columns),
+            ("--topic-column", "catalog.topic_column", &self.topic_column),
+            ("--quality-column", "catalog.quality_column", &self.quality_column),
+        ]
+        .into_iter()
+        .filter_map(|(flag, key, value)| value.as_deref().map(|value| (flag, key, value)))
+        .collect()
+    }
+}

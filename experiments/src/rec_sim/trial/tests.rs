@@ -1,0 +1,199 @@
+//! Laws of a trial, with an agent that learns in microseconds.
+
+use super::*;
+use crate::config::{Request, resolve};
+use crate::rec_sim::study::Prepared;
+use crate::rec_sim::{PRESETS, RecSimConfig, schema};
+use retune::agent::{Decision, Learner, Mode, Rollout, Snapshot, Stop};
+use retune::env::TextId;
+use retune::rng::StreamRng;
+use retune::track::RunDir;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Shows three candidates from a shared offset on; every reward moves the offset.
+struct Fake(FakeLearner);
+
+struct FakeLearner {
+    sum: f64,
+    rounds: u64,
+    version: u64,
+    /// What happens in which round.
+    trouble: Option<(u64, Trouble)>,
+    interrupt: crate::interrupt::Interrupt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Trouble {
+    /// A request to stop that lets the round end.
+    Soft,
+    /// A request to stop that gives the round up.
+    Hard,
+    /// An error in the middle of learning, as after a kill: no checkpoint is written.
+    Crash,
+}
+
+struct FakeActor(u64);
+
+impl Actor<CandidateObs, Slate> for FakeActor {
+    fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<()> {
+        self.0 = snapshot.checksum.parse().map_err(|_| Error::State("no offset".into()))?;
+        Ok(())
+    }
+
+    fn act(&mut self, obs: &[Arc<CandidateObs>], rngs: &mut [StreamRng], _: Mode) -> Result<Vec<Decision<Slate>>> {
+        let decide = |(obs, rng): (&Arc<CandidateObs>, &mut StreamRng)| {
+            let first = self.0 as usize + rng.below(2);
+            let slate = (0..3).map(|i| ((first + i) % obs.num_candidates()) as u32).collect();
+            Decision { action: Slate(slate), log_prob: 0.0 }
+        };
+        Ok(obs.iter().zip(rngs).map(decide).collect())
+    }
+}
+
+impl Learner<CandidateObs, Slate> for FakeLearner {
+    fn snapshot(&mut self, _: &[TextId]) -> Result<Arc<Snapshot>> {
+        self.version += 1;
+        let checksum = (self.sum as u64 % 10).to_string();
+        Ok(Arc::new(Snapshot { version: self.version, checksum, params: BTreeMap::new(), features: None }))
+    }
+
+    fn learn(&mut self, rollout: Rollout<CandidateObs, Slate>, stop: &Stop) -> Result<Metrics> {
+        if let Some((round, trouble)) = self.trouble
+            && round == rollout.round
+        {
+            match trouble {
+                Trouble::Soft => self.interrupt.soft.request(),
+                Trouble::Hard => {
+                    self.interrupt.soft.request();
+                    self.interrupt.hard.request();
+                }
+                Trouble::Crash => return Err(Error::State("crash".into())),
+            }
+        }
+        stop.check()?;
+        self.sum += rollout.segments.iter().flat_map(|s| &s.steps).map(|s| s.reward).sum::<f64>();
+        self.rounds += 1;
+        Ok(BTreeMap::from([("sum".to_owned(), self.sum)]))
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger { updates: self.rounds, ..Ledger::default() }
+    }
+
+    fn trainable_parameters(&self) -> usize {
+        1
+    }
+
+    fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
+        state.put(format!("{prefix}fake"), &(self.sum, self.rounds, self.version))
+    }
+
+    fn load(&mut self, state: &StateDict, prefix: &str) -> Result<()> {
+        (self.sum, self.rounds, self.version) = state.get(&format!("{prefix}fake"))?;
+        Ok(())
+    }
+}
+
+impl Agent<CandidateObs, Slate> for Fake {
+    fn make_actor(&self) -> Result<Box<dyn Actor<CandidateObs, Slate>>> {
+        Ok(Box::new(FakeActor(0)))
+    }
+
+    fn learner(&mut self) -> &mut dyn Learner<CandidateObs, Slate> {
+        &mut self.0
+    }
+}
+
+const SMALL: [&str; 9] = [
+    "env.form=features",
+    "arms=sarsa",
+    "agent.learning_starts=0",
+    "train.env_steps=1200",
+    "train.num_envs=5",
+    "train.shard_size=2",
+    "eval.users=6",
+    "eval.curve_users=3",
+    "eval.curve_points=4",
+];
+
+fn study(folder: &Path, extra: &[&str]) -> Study {
+    let set: Vec<String> = SMALL.iter().chain(extra).map(|s| (*s).to_owned()).collect();
+    let schema = schema().expect("valid");
+    let layers = resolve(&schema, PRESETS, &Request { set: &set, ..Request::default() }).expect("valid").1;
+    let prepared = Prepared::new(RecSimConfig::from_layers(&layers).expect("valid")).expect("can be prepared");
+    Study::new(prepared, RunDir::create(folder).expect("new"), crate::interrupt::Interrupt::default()).expect("free")
+}
+
+fn train(study: &Study, trouble: Option<(u64, Trouble)>) -> Result<TrialRecord> {
+    let trial = TrialId { arm: study.prepared.arms[0], seed: 0 };
+    let interrupt = study.interrupt.clone();
+    let agent = Fake(FakeLearner { sum: 0.0, rounds: 0, version: 0, trouble, interrupt });
+    Training::begin(study, &trial, Box::new(agent))?.run(&trial, &TrialProgress::hidden())
+}
+
+/// Record, episodes and metrics without their times.
+fn traces(study: &Study, record: &TrialRecord) -> Vec<String> {
+    let timeless = |text: &str| {
+        let lines = text.lines().map(|l| serde_json::from_str(l).expect("JSON"));
+        lines.map(|v| crate::study::timeless(v).to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).expect("readable");
+    let metrics = read(study.run.metrics("sarsa", 0).expect("valid name"));
+    let episodes = read(study.run.episodes("sarsa", 0).expect("valid name"));
+    assert!(metrics.lines().count() > 5 && episodes.lines().count() > 5, "the test needs something to compare");
+    vec![timeless(&serde_json::to_string(record).expect("JSON")), episodes, timeless(&metrics)]
+}
+
+fn uninterrupted(folder: &Path) -> Vec<String> {
+    let study = study(&folder.join("whole"), &[]);
+    let record = train(&study, None).expect("trains");
+    assert_eq!(record.curve.iter().map(|p| p.env_steps).collect::<Vec<_>>(), [0, 320, 640, 960, 1200]);
+    traces(&study, &record)
+}
+
+#[test]
+fn an_interrupted_trial_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let whole = uninterrupted(folder.path());
+    for (number, (secs, trouble)) in [
+        ("1000", Trouble::Soft),
+        ("1000", Trouble::Hard),
+        ("1000", Trouble::Crash),
+        ("0", Trouble::Hard),
+        ("0", Trouble::Crash),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = folder.path().join(number.to_string());
+        let every = format!("train.checkpoint_secs={secs}");
+        let first = study(&path, &[&every]);
+        train(&first, Some((7, trouble))).expect_err("stops in round 7");
+        // What a second process does: a new study over the same folder.
+        drop(first);
+        std::fs::rename(&path, path.with_extension("moved")).expect("moves");
+        let again = reopen(&path.with_extension("moved"), &every);
+        let record = train(&again, None).expect("goes on");
+        assert_eq!(traces(&again, &record), whole, "{trouble:?} with checkpoints every {secs} s");
+    }
+}
+
+fn reopen(path: &Path, every: &str) -> Study {
+    std::fs::write(path.join("manifest.json"), "{}").expect("writes");
+    let elsewhere = tempfile::tempdir().expect("temporary folder");
+    let mut study = study(&elsewhere.path().join("x"), &[every]);
+    study.run = RunDir::open(path).expect("a run");
+    study
+}
+
+#[test]
+fn actor_threads_change_nothing() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let whole = uninterrupted(folder.path());
+    let threaded = study(&folder.path().join("threaded"), &["actors=3"]);
+    assert_eq!(traces(&threaded, &train(&threaded, None).expect("trains")), whole);
+    // Negative control: another seed does change it.
+    let other = study(&folder.path().join("other"), &["seed=1"]);
+    assert_ne!(traces(&other, &train(&other, None).expect("trains"))[1], whole[1]);
+}
