@@ -35,6 +35,7 @@ struct AgentSettings {
     max_grad_norm: f64,
     average_decay: f64,
     hidden: usize,
+    clusters: usize,
     encoder_batch_size: usize,
     table_refresh_updates: u64,
     interaction_hidden: usize,
@@ -49,6 +50,7 @@ struct AgentSettings {
     epsilon_start: f64,
     epsilon_end: f64,
     epsilon_share: f64,
+    value_rate: f64,
     level_decay: f64,
     choice_coef: f64,
     reward_coef: f64,
@@ -120,6 +122,7 @@ impl AgentSettings {
             max_grad_norm: self.max_grad_norm,
             average_decay: self.average_decay,
             hidden: self.hidden,
+            clusters: self.clusters,
             encoder_batch_size: self.encoder_batch_size,
             table_refresh_updates: self.table_refresh_updates,
         }
@@ -138,6 +141,7 @@ impl AgentSettings {
                 TargetNetwork::Hard { updates: self.target_updates }
             },
             epsilon: self.epsilon(),
+            value_rate: self.value_rate,
             advantage_hidden: self.interaction_hidden,
             interaction_decay: self.interaction_decay,
             level_decay: self.level_decay,
