@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct ReinforceConfig {
     /// Discount per env step; from 0 to below 1.
     pub gamma: f64,
-    /// λ of the advantage estimate (arXiv:1506.02438); from 0 to 1. With 1 the return of the rest of the segment.
+    /// λ of the advantage estimate (arXiv:1506.02438); from 0 to 1. With 1 the return of the rest of the segment, as
+    /// in REINFORCE; with 0 the one-step TD error, as in actor-critic methods. Default: measured, see `README.md`; the
+    /// worth of a slate shows in whether the session goes on, and every further step adds its noise.
     pub gae_lambda: f64,
     /// Weight of the entropy bonus; at least 0.
     pub ent_coef: f64,
@@ -28,7 +30,7 @@ impl Default for ReinforceConfig {
     fn default() -> Self {
         Self {
             gamma: 0.99,
-            gae_lambda: 0.95,
+            gae_lambda: 0.0,
             ent_coef: 0.001,
             vf_coef: 0.5,
             max_ratio: 2.0,
