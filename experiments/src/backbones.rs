@@ -1,5 +1,6 @@
 //! Text encoders of a study: read once, shared by all trials.
 
+use crate::threads::cores;
 use crate::arms::{Arm, ArmBackbone};
 use crate::failure::bad_input;
 use anyhow::Result;
@@ -8,6 +9,7 @@ use retune::agent::{Ledger, Stop};
 use retune::backbone::{Backbone, BackboneOptions, FeatureCache, LoadOptions, TrainMode, Weights};
 use retune::env::{TextId, TextTable};
 use retune::nn::ParamStore;
+use retune::nn::fused::threads::with_threads;
 use retune::rng::Seed;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,7 +168,8 @@ impl Backbones {
         let texts: Vec<&str> = self.texts.as_slice().iter().map(String::as_str).collect();
         let (tokens, cache) = (backbone.tokenize(&texts)?, FeatureCache::new(CACHE_BYTES));
         let mut ledger = Ledger::default();
-        backbone.encode_table(&store, &tokens, &self.pool, &cache, &mut ledger, stop)?;
+        // The other trials wait for this one, so it may use their cores; the vectors do not depend on it.
+        with_threads(cores(), || backbone.encode_table(&store, &tokens, &self.pool, &cache, &mut ledger, stop))?;
         let encoder = Encoder { weights, cache, shared_tokens: ledger.forward_tokens };
         frozen.insert(encoder.weights.version().to_owned(), encoder.clone());
         Ok(encoder)

@@ -94,7 +94,8 @@ pub struct TrialProgress {
 }
 
 impl TrialProgress {
-    /// A bar nobody sees, for tests.
+    /// A bar nobody sees.
+    #[cfg(test)]
     #[must_use]
     pub fn hidden() -> Self {
         Self { bar: ProgressBar::hidden() }

@@ -32,8 +32,8 @@ pub struct LearningConfig {
     pub average_decay: f64,
     /// Hidden units of each part of the scorer; at least 1.
     pub hidden: usize,
-    /// Soft clusters that candidates are summarised by before scoring; 0 for none. Default: several times the topics
-    /// that one would guess; measured, see `q_learning/README.md`.
+    /// Soft clusters that candidates are summarised by before scoring; 0 for none. Default: none, for short feature
+    /// vectors; vectors of texts want several times the topics that one would guess.
     pub clusters: usize,
     /// Transitions per update whose texts are read with a gradient, where the encoder is trained; at least 1. The
     /// other transitions of the minibatch take their text vectors from the table.
@@ -57,7 +57,7 @@ impl Default for LearningConfig {
             max_grad_norm: 10.0,
             average_decay: 0.995,
             hidden: 32,
-            clusters: 64,
+            clusters: 0,
             encoder_batch_size: 16,
             table_refresh_updates: 50,
         }
