@@ -1,8 +1,8 @@
 //! Text encoders of a study: read once, shared by all trials.
 
-use crate::threads::cores;
 use crate::arms::{Arm, ArmBackbone};
 use crate::failure::bad_input;
+use crate::threads::cores;
 use anyhow::Result;
 use candle_core::Device;
 use retune::agent::{Ledger, Stop};

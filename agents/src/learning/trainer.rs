@@ -62,7 +62,13 @@ impl Trainer {
         let mut ledger = Ledger::default();
         let texts = setup.text.map(|model| Texts::new(model, spec, &mut store, &mut ledger)).transpose()?;
         let width = texts.as_ref().map_or(0, Texts::width);
-        let scorer = Scorer::new(ScorerShape::new(spec, width, (config.hidden, config.clusters), plan.towers, plan.state_outputs)?);
+        let scorer = Scorer::new(ScorerShape::new(
+            spec,
+            width,
+            (config.hidden, config.clusters),
+            plan.towers,
+            plan.state_outputs,
+        )?);
         scorer.init(&mut store)?;
         let optimizer = AdamW::new(optimizer_config(config, plan.parts))?;
         Ok(Self {

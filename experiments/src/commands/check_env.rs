@@ -27,7 +27,7 @@ pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
     let (_, layers) = resolve(&schema, rec_sim::PRESETS, &Request { set: &set, ..Request::default() })?;
     let config = RecSimConfig::from_layers(&layers)?;
     let world = World::new(&config, &|_| unreachable!("the embedded catalogue names its topics"))?;
-    let report = check_env(|| Ok(world.env(Items::Train)?), &CandidateSampler, &CheckConfig::default())?;
+    let report = check_env(|| world.env(Items::Train), &CandidateSampler, &CheckConfig::default())?;
     print(output, &report, || text(&report))?;
     Ok(if report.passed() { Outcome::Done } else { Outcome::Failed })
 }

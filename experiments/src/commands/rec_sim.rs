@@ -32,7 +32,7 @@ pub fn begin(prepared: Prepared, preset: &str, out: &Path, interrupt: Interrupt)
     let manifest = manifest(&prepared, preset)?;
     let run = RunDir::create(out)?;
     manifest.write(&run.manifest())?;
-    Ok(Study::new(prepared, run, interrupt)?)
+    Study::new(prepared, run, interrupt)
 }
 
 fn manifest(prepared: &Prepared, preset: &str) -> Result<Manifest> {

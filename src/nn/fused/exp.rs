@@ -104,10 +104,10 @@ pub fn normal(z: f32) -> (f32, f32) {
     let p = p.mul_add(v, -1.213_583_5e-4);
     let p = p.mul_add(v, -2.717_509_3e-4);
     let p = p.mul_add(v, 1.006_129_4e-3);
-    let p = p.mul_add(v, 6.398_871_8e-4);
+    let p = p.mul_add(v, 6.398_872e-4);
     let p = p.mul_add(v, -6.553_331_4e-3);
     let p = p.mul_add(v, -3.694_330_3e-3);
-    let p = p.mul_add(v, 5.279_466_9e-2);
+    let p = p.mul_add(v, 5.279_467e-2);
     let p = p.mul_add(v, 0.173_476_8);
     let p = p.mul_add(v, 0.282_662_66);
     let tail = e.mul_add(lost - 0.5 * rest, e) * (inverse * p);
