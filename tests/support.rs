@@ -8,13 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A study in the feature form that takes a second: small budget, few users.
-pub const SMALL: [&str; 20] = [
+pub const SMALL: [&str; 24] = [
     "--preset",
     "features",
     "--set",
     "seeds=2",
     "--set",
     "train.env_steps=1500",
+    "--set",
+    "train.num_envs=12",
+    "--set",
+    "train.shard_size=3",
     "--set",
     "agent.learning_starts=300",
     "--set",

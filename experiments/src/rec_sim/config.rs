@@ -143,6 +143,7 @@ impl RecSimConfig {
     pub fn from_layers(layers: &Layers<'_>) -> Result<Self> {
         let config: Self = layers.typed()?;
         config.check_env(layers)?;
+        config.check_train(layers)?;
         config.check_arms(layers)?;
         config.check_catalog(layers)?;
         Ok(config)
@@ -154,6 +155,20 @@ impl RecSimConfig {
                 "{}: more slots than {}: expected at most that",
                 layers.show("env.slate_size"),
                 layers.show("env.num_candidates")
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_train(&self, layers: &Layers<'_>) -> Result<()> {
+        let shards = self.train.num_envs.div_ceil(self.train.shard_size);
+        if self.actors > shards {
+            return Err(bad_input(format!(
+                "{}: expected at most {shards}, the number of shards ({} in shards of {}); more threads would have \
+                 nothing to do",
+                layers.show("actors"),
+                layers.show("train.num_envs"),
+                layers.show("train.shard_size")
             )));
         }
         Ok(())
@@ -281,6 +296,7 @@ mod tests {
         let text = message(&["env.slate_size=12"]);
         assert!(text.starts_with("env.slate_size = 12 (--set): more slots than env.num_candidates = 10"), "{text}");
         assert!(message(&["env.form=features", "arms=q_learning:lora"]).contains("shows no texts"));
+        assert!(message(&["actors=5", "train.num_envs=8", "train.shard_size=2"]).contains("expected at most 4"));
         assert!(message(&["catalog.topic_column=t"]).contains("--catalog"));
         assert!(message(&["catalog.file=x.csv"]).contains("--text-columns"));
         assert!(message(&["arm.sarsaa.hidden=9"]).contains("did you mean `sarsa`?"));

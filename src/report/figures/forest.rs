@@ -17,13 +17,15 @@ const PROBABILITIES: f64 = 170.0;
 pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let summary = &input.summary;
     let best = summary.comparisons.first()?.b.clone();
-    let comparisons = best_first(&summary.comparisons, summary.metric.higher_is_better);
-    let names = summary.comparisons.iter().map(|c| text::width(&c.a, LABEL_SIZE, true));
-    let words = summary.comparisons.iter().map(|c| text::width(word(c.claim), LABEL_SIZE, false));
+    // A study may hold comparisons with other rivals too (what pretraining is worth): they have no place on this axis.
+    let mut comparisons = best_first(&summary.comparisons, summary.metric.higher_is_better);
+    comparisons.retain(|c| c.b == best);
+    let names = comparisons.iter().map(|c| text::width(&c.a, LABEL_SIZE, true));
+    let words = comparisons.iter().map(|c| text::width(word(c.claim), LABEL_SIZE, false));
     let names_width = names.fold(0.0, f64::max).min(WIDTH / 4.0);
     let words_width = words.fold(0.0, f64::max);
     let (left, top) = (names_width + 34.0, 70.0);
-    let bottom = top + ROW * summary.comparisons.len() as f64;
+    let bottom = top + ROW * comparisons.len() as f64;
     let height = bottom + 56.0;
     let right = WIDTH - 20.0 - words_width;
     let differences = Frame { left, top, right: right - PROBABILITIES - 46.0, bottom };
