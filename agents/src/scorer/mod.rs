@@ -7,10 +7,15 @@
 //!
 //! and a head on s alone gives numbers per state. The product makes interactions such as "the interest that belongs
 //! to this topic" linear in what is learnt; without it an additive layer needs many units and much data for them.
+//!
 //! With soft clusters, `z = softmax(W e + b) · √m` takes the place of e in every tower. Vectors of texts have hundreds
-//! of components; a value that is learnt from noisy targets overfits them. The memberships are learnt mostly from the
-//! clean signal (what was clicked, in which state), and values are then few numbers, one a cluster.
-//! Beyond that towers share nothing but the text encoder, so that a noisy target (values) cannot harm a clean one (clicks).
+//! of components, and a value that is learnt from noisy targets overfits them. Memberships are learnt mostly from a
+//! clean signal (what was clicked, in which state), and values are then few numbers, one a cluster. On the cards of
+//! `rec_sim` (51,200 env steps, seeds 0 and 1 below root seed 100) Q-learning earned 184 and 187 minutes without, 198
+//! and 187 with 64 of them; on cards never seen in training 183 and 183 without, 202 and 189 with.
+//!
+//! Beyond clusters and text encoder, towers share nothing, so that a noisy target (values) cannot harm a clean one
+//! (clicks).
 
 mod batch;
 mod model;

@@ -31,8 +31,12 @@ fn spec() -> EnvSpec {
 }
 
 fn scorer() -> (Scorer, ParamStore) {
+    scorer_with(0)
+}
+
+fn scorer_with(clusters: usize) -> (Scorer, ParamStore) {
     let towers = vec![Tower { name: "first", hidden: 5, bias: true }, Tower { name: "second", hidden: 3, bias: false }];
-    let scorer = Scorer::new(ScorerShape::new(&spec(), WIDTH, (6, 0), towers, 2).unwrap());
+    let scorer = Scorer::new(ScorerShape::new(&spec(), WIDTH, (6, clusters), towers, 2).unwrap());
     let mut store = ParamStore::new(&Device::Cpu, Seed::root(1));
     scorer.init(&mut store).unwrap();
     (scorer, store)
@@ -119,9 +123,18 @@ fn dumb(weights: &Weights, obs: &CandidateObs) -> Vec<f32> {
     for tower in ["first", "second"] {
         for i in 0..3 {
             let features: Vec<f64> = obs.candidate_features[2 * i..2 * i + 2].iter().map(|&x| f64::from(x)).collect();
+            let own = |part: &str| {
+                let own = times(&features, &matrix(&format!("{part}.features")));
+                plus(own, times(&text(obs.candidate_texts[i]), &matrix(&format!("{part}.text"))))
+            };
             let item = |part: &str| {
-                let own = times(&features, &matrix(&format!("{tower}.{part}.features")));
-                plus(own, times(&text(obs.candidate_texts[i]), &matrix(&format!("{tower}.{part}.text"))))
+                if weights.get("clusters.bias").is_err() {
+                    return own(&format!("{tower}.{part}"));
+                }
+                let e: Vec<f64> = plus(own("clusters"), vector("clusters.bias")).iter().map(|x| x.exp()).collect();
+                let (sum, root) = (e.iter().sum::<f64>(), (e.len() as f64).sqrt());
+                let z: Vec<f64> = e.iter().map(|e| e / sum * root).collect();
+                times(&z, &matrix(&format!("{tower}.{part}.cluster")))
             };
             let state = |part: &str| {
                 let own = times(&code, &matrix(&format!("{tower}.{part}.state")));
@@ -157,22 +170,28 @@ fn shake(store: &ParamStore) {
 
 #[test]
 fn the_batched_form_agrees_with_the_equations() {
-    let (scorer, store) = scorer();
-    shake(&store);
-    let weights = Weights::detached(&store).unwrap();
     let all: Vec<CandidateObs> = (0..8).map(obs).collect();
     assert!(all.iter().any(|o| o.history.is_empty()) && all.iter().any(|o| o.history.len() == 4));
-    for project in [false, true] {
+    for (clusters, project) in [(0, false), (0, true), (9, false), (9, true)] {
+        let (scorer, store) = scorer_with(clusters);
+        shake(&store);
+        let weights = Weights::detached(&store).unwrap();
         for (got, o) in outputs(&scorer, &weights, &all, project).iter().zip(&all) {
             let want = dumb(&weights, o);
-            assert!(close(got, &want), "projected {project}: {got:?} not {want:?}");
+            assert!(close(got, &want), "clusters {clusters}, projected {project}: {got:?} not {want:?}");
         }
     }
 }
 
 #[test]
 fn every_parameter_gets_a_gradient() {
-    let (scorer, store) = scorer();
+    for clusters in [0, 9] {
+        check_gradients(clusters);
+    }
+}
+
+fn check_gradients(clusters: usize) {
+    let (scorer, store) = scorer_with(clusters);
     let all: Vec<CandidateObs> = (0..8).map(obs).collect();
     let batch = ObsBatch::of(&scorer.shape().candidates, all.iter()).unwrap();
     let states = StateBatch::new(scorer.shape(), &batch, &Device::Cpu).unwrap();
