@@ -1,6 +1,11 @@
-//! Benchmarks.
+//! Benchmarks: env steps and fused kernels. `cargo bench -p retune-experiments -- NAME` runs those that match.
 
+mod kernels;
 mod rec_sim;
 
-criterion::criterion_group!(rec_sim_benches, rec_sim::interest_evolution);
-criterion::criterion_main!(rec_sim_benches);
+fn kernels(c: &mut criterion::Criterion) {
+    kernels::bench(c).expect("the shapes of the kernel benchmarks fit");
+}
+
+criterion::criterion_group!(benches, rec_sim::interest_evolution, kernels);
+criterion::criterion_main!(benches);
