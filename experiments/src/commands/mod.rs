@@ -11,6 +11,7 @@ mod rec_sim;
 mod report;
 mod reproduce;
 mod resume;
+mod verify;
 
 use crate::cli::{Command, OutputArgs};
 use crate::failure::{Outcome, bad_input};
@@ -36,6 +37,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Compare { a, b, output } => compare::run(&a, &b, output),
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
+        Command::Verify { output } => verify::run(output),
         Command::Embed { backbone, device } => embed::run(&backbone, &device),
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
