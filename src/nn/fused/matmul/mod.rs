@@ -100,11 +100,6 @@ impl<'a> Matrix<'a> {
         self.rows * self.cols * right
     }
 
-    /// The element in a row and a column.
-    fn at(&self, row: usize, col: usize) -> f32 {
-        self.data[row * self.row_stride + col * self.col_stride]
-    }
-
     /// The transpose, without moving anything.
     pub(super) fn t(self) -> Self {
         Self {
@@ -114,51 +109,6 @@ impl<'a> Matrix<'a> {
             col_stride: self.row_stride,
             data: self.data,
         }
-    }
-}
-
-/// A right matrix in the form that the kernel reads, for weights that are used again and again.
-#[derive(Debug)]
-pub(super) struct Packed {
-    kernel: Kernel,
-    rows: usize,
-    cols: usize,
-    /// Panels, or the matrix row by row for [`Kernel::Portable`].
-    data: Vec<f32>,
-}
-
-impl Packed {
-    /// Packs `matrix`.
-    pub(super) fn new(matrix: Matrix) -> Self {
-        Self::with(Kernel::best(), matrix)
-    }
-
-    fn with(kernel: Kernel, matrix: Matrix) -> Self {
-        let data = match kernel {
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 | Kernel::Avx2 => {
-                let mut data = Vec::new();
-                threads::parallel(matrix.rows * matrix.cols, |threads| x86::pack_right(matrix, &mut data, threads));
-                data
-            }
-            _ => (0..matrix.rows * matrix.cols).map(|i| matrix.at(i / matrix.cols, i % matrix.cols)).collect(),
-        };
-        Self { kernel, rows: matrix.rows, cols: matrix.cols, data }
-    }
-
-    /// Inner index of a product.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Columns of a product.
-    pub(super) fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Bytes that it takes.
-    pub(super) fn bytes(&self) -> usize {
-        self.data.len() * size_of::<f32>()
     }
 }
 
@@ -185,23 +135,6 @@ pub(super) fn matmul_add(out: &mut [f32], a: Matrix, b: Matrix, scale: f32) {
     // SAFETY: as in `matmul`; `out` is initialised, so it may be read.
     threads::parallel(a.work(b.cols), |threads| unsafe {
         product(Kernel::best(), Target { start, stride: b.cols, add: true }, a, b, scale, threads);
-    });
-}
-
-/// As [`matmul`] with a right matrix that is packed already, and without a factor.
-///
-/// # Panics
-/// If the shapes do not fit.
-pub(super) fn matmul_packed(out: &mut [MaybeUninit<f32>], a: Matrix, b: &Packed) {
-    assert_eq!(out.len(), a.rows * b.cols, "output of a matrix product");
-    assert_eq!(a.cols, b.rows, "inner dimensions of a matrix product");
-    let target = Target { start: Start(out.as_mut_ptr().cast()), stride: b.cols, add: false };
-    threads::parallel(a.work(b.cols), |threads| match b.kernel {
-        // SAFETY: `out` has exactly the rows and columns of the product and is borrowed for the whole call.
-        #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512 | Kernel::Avx2 => unsafe { x86::multiply(b.kernel, target, a, b.cols, &b.data, 1.0, threads) },
-        // SAFETY: as above.
-        _ => unsafe { portable(target, a, Matrix::new(&b.data, b.rows, b.cols), 1.0, threads) },
     });
 }
 

@@ -38,9 +38,9 @@ unsafe fn copy(panel: *mut f32, width: usize, source: *const f32, count: usize, 
     for p in 0..depth {
         // SAFETY: passed on to the caller of `pack`.
         unsafe {
-            let row = panel.add(p * width);
-            std::ptr::copy_nonoverlapping(source.add(p * stride), row, count);
-            row.add(count).write_bytes(0, width - count);
+            let row = panel.wrapping_add(p * width);
+            std::ptr::copy_nonoverlapping(source.wrapping_add(p * stride), row, count);
+            row.wrapping_add(count).write_bytes(0, width - count);
         }
     }
 }
@@ -70,7 +70,10 @@ unsafe fn transpose(panel: *mut f32, width: usize, source: *const f32, (count, s
         let rows = count.saturating_sub(r).min(8);
         for p in (0..whole).step_by(8) {
             // SAFETY: passed on to the caller of `pack`; `rows` and `whole` keep loads inside of the source.
-            unsafe { transpose_block(panel.add(p * width + r), width, source.add(r * stride + p), stride, rows) };
+            unsafe {
+                let (to, from) = (panel.wrapping_add(p * width + r), source.wrapping_add(r * stride + p));
+                transpose_block(to, width, from, stride, rows);
+            }
         }
         for p in whole..depth {
             for i in 0..8 {
@@ -85,27 +88,44 @@ unsafe fn transpose(panel: *mut f32, width: usize, source: *const f32, (count, s
 }
 
 /// Eight by eight values; source rows from `rows` on count as zero.
+#[allow(clippy::needless_range_loop, reason = "iterators would put the registers into memory")]
 #[target_feature(enable = "avx2")]
 unsafe fn transpose_block(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize, rows: usize) {
     // SAFETY: passed on to the caller of `pack`.
     unsafe {
-        let row: [__m256; 8] = std::array::from_fn(|i| {
-            if i < rows { _mm256_loadu_ps(from.wrapping_add(i * from_stride)) } else { _mm256_setzero_ps() }
-        });
-        let pairs: [__m256; 8] = std::array::from_fn(|i| {
-            let (a, b) = (row[i / 2 * 2], row[i / 2 * 2 + 1]);
-            if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
-        });
-        // `quads[4·h + c]` holds columns c and c + 4 of rows 4·h .. 4·h + 4.
-        let quads: [__m256; 8] = std::array::from_fn(|i| {
-            let (half, column) = (i / 4 * 4, i % 4);
-            let (a, b) = (pairs[half + column / 2], pairs[half + 2 + column / 2]);
-            if column % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xEE>(a, b) }
-        });
+        let mut row = [_mm256_setzero_ps(); 8];
+        if rows == 8 {
+            for i in 0..8 {
+                row[i] = _mm256_loadu_ps(from.wrapping_add(i * from_stride));
+            }
+        } else {
+            for i in 0..rows {
+                row[i] = _mm256_loadu_ps(from.wrapping_add(i * from_stride));
+            }
+        }
+        // Halves of columns 0, 1, 4, 5 and 2, 3, 6, 7 of rows 2i and 2i + 1, interleaved.
+        let mut low = [_mm256_setzero_ps(); 4];
+        let mut high = [_mm256_setzero_ps(); 4];
+        for i in 0..4 {
+            low[i] = _mm256_unpacklo_ps(row[2 * i], row[2 * i + 1]);
+            high[i] = _mm256_unpackhi_ps(row[2 * i], row[2 * i + 1]);
+        }
+        // Columns c and c + 4 of rows 0 to 3, and of rows 4 to 7.
+        let mut top = [_mm256_setzero_ps(); 4];
+        let mut bottom = [_mm256_setzero_ps(); 4];
+        top[0] = _mm256_shuffle_ps::<0x44>(low[0], low[1]);
+        top[1] = _mm256_shuffle_ps::<0xEE>(low[0], low[1]);
+        top[2] = _mm256_shuffle_ps::<0x44>(high[0], high[1]);
+        top[3] = _mm256_shuffle_ps::<0xEE>(high[0], high[1]);
+        bottom[0] = _mm256_shuffle_ps::<0x44>(low[2], low[3]);
+        bottom[1] = _mm256_shuffle_ps::<0xEE>(low[2], low[3]);
+        bottom[2] = _mm256_shuffle_ps::<0x44>(high[2], high[3]);
+        bottom[3] = _mm256_shuffle_ps::<0xEE>(high[2], high[3]);
         for column in 0..4 {
-            let (top, bottom) = (quads[column], quads[column + 4]);
-            _mm256_storeu_ps(to.add(column * to_stride), _mm256_permute2f128_ps::<0x20>(top, bottom));
-            _mm256_storeu_ps(to.add((column + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(top, bottom));
+            let (top, bottom) = (top[column], bottom[column]);
+            _mm256_storeu_ps(to.wrapping_add(column * to_stride), _mm256_permute2f128_ps::<0x20>(top, bottom));
+            let right = to.wrapping_add((column + 4) * to_stride);
+            _mm256_storeu_ps(right, _mm256_permute2f128_ps::<0x31>(top, bottom));
         }
     }
 }
