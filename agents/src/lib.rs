@@ -7,6 +7,7 @@
 mod acting;
 mod config;
 pub mod learning;
+pub mod net;
 pub mod popular;
 pub mod q_learning;
 pub mod random;
