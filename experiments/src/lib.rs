@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod config;
 mod device;
+mod envs;
 mod failure;
 mod interrupt;
 mod progress;
