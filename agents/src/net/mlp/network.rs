@@ -44,7 +44,9 @@ pub struct MlpNetwork {
     /// Of predictions.
     other_pass: Pass,
     ledger: Ledger,
-    published: Option<Arc<Snapshot>>,
+    /// Whether the parameters have been published as [`MlpNetwork::version`].
+    published: bool,
+    snapshot: Option<Arc<Snapshot>>,
     version: u64,
 }
 
@@ -72,8 +74,9 @@ impl MlpNetwork {
             pending: false,
             other_pass: Pass::default(),
             ledger: Ledger::default(),
-            published: None,
-            version: 0,
+            published: false,
+            snapshot: None,
+            version: 1,
             plan: Arc::new(plan),
             spec: CandidateSpec { pool: Vec::new(), ..spec.clone() },
         })
@@ -92,7 +95,7 @@ impl MlpNetwork {
     /// # Errors
     /// [`Error::State`] if there is none or it has another shape.
     pub fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<()> {
-        self.published = None;
+        self.changed();
         self.plan.layout.block(name)?.write(&mut self.online.params, values)?;
         self.online.noise.refresh(&self.plan, &self.online.params);
         Ok(())
@@ -101,6 +104,12 @@ impl MlpNetwork {
     /// Names of all parameters, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.plan.layout.blocks().iter().map(|b| b.name.as_str())
+    }
+
+    /// What is published from now on is another version.
+    fn changed(&mut self) {
+        self.version += u64::from(std::mem::take(&mut self.published));
+        self.snapshot = None;
     }
 
     /// Accumulated gradients by name.
@@ -180,7 +189,7 @@ impl Network for MlpNetwork {
         let report = self.optimizer.step(&self.plan.layout, &mut self.online.params, &mut self.grads, factor)?;
         self.online.noise.refresh(&self.plan, &self.online.params);
         self.pending = false;
-        self.published = None;
+        self.changed();
         self.ledger.updates += 1;
         Ok(report)
     }
@@ -229,8 +238,9 @@ impl Network for MlpNetwork {
     }
 
     fn snapshot(&mut self, _: &[TextId]) -> Result<Arc<Snapshot>> {
-        if let Some(published) = &self.published {
-            return Ok(Arc::clone(published));
+        self.published = true;
+        if let Some(snapshot) = &self.snapshot {
+            return Ok(Arc::clone(snapshot));
         }
         let mut params = BTreeMap::new();
         for block in self.plan.layout.blocks() {
@@ -238,9 +248,8 @@ impl Network for MlpNetwork {
             params.insert(block.name.clone(), Tensor::from_vec(values, (block.rows, block.cols), &Device::Cpu)?);
         }
         let checksum = checksum(params.iter().map(|(name, t)| (name.as_str(), t)))?;
-        self.version += 1;
         let snapshot = Arc::new(Snapshot { version: self.version, checksum, params, features: None });
-        self.published = Some(Arc::clone(&snapshot));
+        self.snapshot = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
@@ -250,9 +259,7 @@ impl Network for MlpNetwork {
 
     fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
         let copies = (self.target.is_some(), self.reference.is_some());
-        // Publishing what is published already does not change the version.
-        let unchanged = self.published.is_some();
-        state.put(format!("{prefix}network"), &(copies, &self.ledger, self.version, unchanged))?;
+        state.put(format!("{prefix}network"), &(copies, &self.ledger, self.version, self.published))?;
         self.put(state, prefix, &self.online.params);
         for (name, copy) in [("target", &self.target), ("reference", &self.reference)] {
             if let Some(copy) = copy {
@@ -264,7 +271,7 @@ impl Network for MlpNetwork {
 
     fn load(&mut self, state: &StateDict, prefix: &str) -> Result<()> {
         type Saved = ((bool, bool), Ledger, u64, bool);
-        let ((target, reference), ledger, version, unchanged): Saved = state.get(&format!("{prefix}network"))?;
+        let ((target, reference), ledger, version, published): Saved = state.get(&format!("{prefix}network"))?;
         let online = self.get(state, prefix)?;
         let copy = |held: bool, name: &str| -> Result<Option<Copy>> {
             if !held {
@@ -277,9 +284,9 @@ impl Network for MlpNetwork {
         self.optimizer.load(state, prefix)?;
         self.online = Copy { params: online, noise: Noise::default() };
         (self.target, self.reference) = (target, reference);
-        (self.ledger, self.published, self.pending) = (ledger, None, false);
+        (self.ledger, self.version, self.published) = (ledger, version, published);
+        (self.snapshot, self.pending) = (None, false);
         self.grads.fill(0.0);
-        self.version = version - u64::from(unchanged);
         Ok(())
     }
 }

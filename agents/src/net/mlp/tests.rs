@@ -15,8 +15,9 @@ fn heads() -> Vec<Head> {
 
 fn config(shared: bool, noisy: bool) -> NetConfig {
     let stream_hidden = if shared { vec![6] } else { Vec::new() };
-    let activation = if shared { Activation::Relu } else { Activation::Tanh };
     let init = if shared { NetInit::Torch } else { NetInit::Orthogonal };
+    // Smooth, so that finite differences mean something everywhere.
+    let activation = Activation::Tanh;
     NetConfig { hidden: vec![9, 7], stream_hidden, shared, noisy, activation, init, ..NetConfig::default() }
 }
 
