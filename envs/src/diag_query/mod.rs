@@ -1,0 +1,6 @@
+//! Learning what to ask: a patient has a hidden diagnosis and findings; the agent pays for answers, then declares.
+//!
+//! A research simulator, not a medical device.
+
+pub mod bif;
+pub mod network;
