@@ -3,4 +3,9 @@
 //! A research simulator, not a medical device.
 
 pub mod bif;
+pub mod gain;
+pub mod inference;
+pub mod model;
 pub mod network;
+#[cfg(test)]
+pub(crate) mod testing;
