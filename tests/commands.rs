@@ -127,7 +127,7 @@ fn studies_can_be_reported_again_and_compared() {
 #[test]
 fn infer_answers_lines_and_names_what_is_wrong() {
     let bif = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/networks/asia.bif");
-    let ask = |input: &str| run_with_input(here(), &["infer", "--network", bif], input);
+    let ask = |input: &str| run_with_input(here(), &["infer", "--network", bif], input.as_bytes());
     let answers = ok(&ask("{\"target\": \"lung\", \"evidence\": {\"smoke\": \"no\"}}\n\n{\"target\": \"lung\"}\n\
          {\"target\": \"smoke\", \"evidence\": {\"smoke\": {\"yes\": 0.9, \"no\": 0.1}}}\n"));
     let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -147,6 +147,6 @@ fn infer_answers_lines_and_names_what_is_wrong() {
         assert_eq!(refused.status.code(), Some(2), "{input}");
         assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
     }
-    let missing = run_with_input(here(), &["infer", "--network", "no.bif"], "");
+    let missing = run_with_input(here(), &["infer", "--network", "no.bif"], b"");
     assert_eq!(missing.status.code(), Some(2));
 }

@@ -34,6 +34,9 @@ pub mod networks {
     pub const HEPAR2: &[u8] = include_bytes!("../networks/hepar2.bif");
     /// PATHFINDER, 109 variables: diseases of lymph nodes.
     pub const PATHFINDER: &[u8] = include_bytes!("../networks/pathfinder.bif");
+    /// Per network: default targets, findings with the kind of test that sets their cost, and names for people. Made
+    /// for this project.
+    pub const ROLES: &str = include_str!("../networks/roles.json");
     /// Origin, original works and licence, which travel with every copy.
     pub const LICENSE_NOTE: &str = include_str!("../networks/LICENSE-NOTE.md");
 }

@@ -3,9 +3,13 @@
 //! A research simulator, not a medical device.
 
 pub mod bif;
+pub mod composite;
 pub mod gain;
+pub mod generators;
 pub mod inference;
 pub mod model;
 pub mod network;
+pub mod problem;
+pub mod shipped;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -13,6 +13,8 @@ pub struct Calibration {
     tree: Arc<Tree>,
     /// Likelihood of each state, per variable of the tree.
     evidence: Vec<Option<Vec<f64>>>,
+    /// Variables with evidence, ascending.
+    known: Vec<usize>,
     messages: Vec<f64>,
     fresh: Vec<bool>,
     log_scales: Vec<f64>,
@@ -35,6 +37,7 @@ impl Calibration {
     pub fn new(tree: Arc<Tree>) -> Self {
         Self {
             evidence: vec![None; tree.states.len()],
+            known: Vec::new(),
             messages: vec![0.0; tree.message_cells],
             fresh: vec![false; tree.messages.len()],
             log_scales: vec![0.0; tree.messages.len()],
@@ -75,6 +78,13 @@ impl Calibration {
             return;
         }
         self.evidence[v] = likelihood.map(<[f64]>::to_vec);
+        match (self.known.binary_search(&v), likelihood) {
+            (Ok(at), None) => {
+                self.known.remove(at);
+            }
+            (Err(at), Some(_)) => self.known.insert(at, v),
+            _ => {}
+        }
         let component = self.component(v);
         self.versions[component] += 1;
         self.totals[component] = None;
@@ -88,6 +98,11 @@ impl Calibration {
                 }
             }
         }
+    }
+
+    /// Variables of the tree with evidence, ascending.
+    pub fn known(&self) -> &[usize] {
+        &self.known
     }
 
     /// The likelihood entered for a variable of the tree.
@@ -215,8 +230,8 @@ impl Calibration {
     fn total(&mut self, component: usize) -> &Total {
         if self.totals[component].is_none() {
             // A function of the evidence alone, near a place where something is known.
-            let known = (0..self.evidence.len()).rev().filter(|&v| self.evidence[v].is_some());
-            let place = known.map(|v| self.tree.home[v]).find(|&n| self.tree.nodes[n].component == component);
+            let mut homes = self.known.iter().rev().map(|&v| self.tree.home[v]);
+            let place = homes.find(|&n| self.tree.nodes[n].component == component);
             let clique = place.unwrap_or(self.tree.roots[component]);
             let mut log_scale = self.belief(clique);
             let mut lanes = vec![0.0; self.tree.lanes];

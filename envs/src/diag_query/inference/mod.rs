@@ -222,10 +222,14 @@ impl Inference {
     fn compute(&mut self, target: usize, evidence: &EvidenceMap) -> Result<Answer, InferenceError> {
         let kept = match self.kept_tree(target) {
             Some(calibration) => Some({
-                for v in 0..calibration.tree().variables.len() {
-                    let of_network = calibration.tree().variables[v];
-                    let likelihood = evidence.get(&of_network).map(|e| e.likelihood(calibration.tree().states[v]));
-                    calibration.set(v, likelihood.as_deref());
+                let unknown = |v: &usize| !evidence.contains_key(&calibration.tree().variables[*v]);
+                let stale: Vec<usize> = calibration.known().iter().copied().filter(unknown).collect();
+                stale.into_iter().for_each(|v| calibration.set(v, None));
+                for (v, e) in evidence {
+                    if let Some(v) = calibration.tree().local[*v] {
+                        let states = calibration.tree().states[v];
+                        calibration.set(v, Some(&e.likelihood(states)));
+                    }
                 }
                 answer(calibration, evidence.get(&target))
             }),
