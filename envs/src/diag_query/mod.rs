@@ -4,6 +4,7 @@
 
 pub mod bif;
 pub mod composite;
+pub mod env;
 pub mod gain;
 pub mod generators;
 pub mod inference;
