@@ -10,6 +10,8 @@ mod cli;
 mod commands;
 mod config;
 mod device;
+mod diag_query;
+mod envs;
 mod failure;
 mod interrupt;
 mod progress;

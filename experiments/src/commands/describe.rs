@@ -4,6 +4,7 @@ use super::print;
 use crate::arms::{ALGORITHMS, Algorithm};
 use crate::cli::OutputArgs;
 use crate::config::{Layers, Origin, Preset, Request, Schema, Setting, resolve};
+use crate::envs;
 use crate::failure::{Outcome, bad_input};
 use crate::rec_sim;
 use crate::suggest::did_you_mean;
@@ -28,7 +29,7 @@ pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
         })?;
     } else if let Some(algorithm) = ALGORITHMS.iter().find(|a| a.name == name) {
         print(output, algorithm, || arm_text(algorithm))?;
-    } else if let Some((env, about)) = rec_sim::ENVS.iter().find(|(env, _)| *env == name) {
+    } else if let Some((env, about)) = envs::all().iter().find(|(env, _)| *env == name) {
         print(output, &json!({"env": env, "about": about}), || format!("{env}\n  {about}\n"))?;
     } else if let Ok(setting) = schema.get(name, "") {
         print(output, setting, || setting_text(name, setting))?;
@@ -44,7 +45,7 @@ fn names(schema: &Schema) -> Vec<String> {
     let mut names = vec![rec_sim::NAME.to_owned()];
     names.extend(rec_sim::PRESETS.iter().map(|p| format!("{}/{}", rec_sim::NAME, p.name)));
     names.extend(ALGORITHMS.iter().map(|a| a.name.to_owned()));
-    names.extend(rec_sim::ENVS.iter().map(|(name, _)| (*name).to_owned()));
+    names.extend(envs::all().iter().map(|(name, _)| (*name).to_owned()));
     names.extend(schema.iter().map(|(key, _)| key.to_owned()));
     names
 }

@@ -3,6 +3,7 @@
 use super::print;
 use crate::arms::{ALGORITHMS, Algorithm};
 use crate::cli::OutputArgs;
+use crate::envs;
 use crate::failure::Outcome;
 use crate::rec_sim;
 use anyhow::Result;
@@ -32,7 +33,7 @@ pub fn run(output: OutputArgs) -> Result<Outcome> {
             .map(|p| Named { name: format!("{}/{}", rec_sim::NAME, p.name), about: p.about() })
             .collect(),
         arms: ALGORITHMS,
-        envs: rec_sim::ENVS.iter().map(|(name, about)| named(name, about)).collect(),
+        envs: envs::all().into_iter().map(|(name, about)| named(name, about)).collect(),
     };
     print(output, &catalogue, || text(&catalogue))?;
     Ok(Outcome::Done)
