@@ -77,6 +77,17 @@ pub enum Command {
         #[arg(long, default_value = "auto")]
         device: String,
     },
+    /// Answer questions about a Bayesian network: JSON lines `{"target": "T", "evidence": {"A": "yes"}}` from standard
+    /// input, a line `{"posterior": {"state": p}, "log_evidence": nats}` for each on standard output. In place of a
+    /// state, a noisy answer is a likelihood for each state: `{"A": {"yes": 0.9, "no": 0.1}}`.
+    Infer {
+        /// The network, in BIF.
+        #[arg(long, value_name = "FILE.bif")]
+        network: PathBuf,
+        /// Samples where exact tables would not fit; 0 refuses such questions.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        samples: usize,
+    },
     /// Show device, threads, instruction set, backbone files, and whether gradients reach every parameter.
     Doctor {
         /// The backbone to look at: `embedded`, `random` or a folder.

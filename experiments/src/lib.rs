@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod config;
 mod device;
+mod diag_query;
 mod envs;
 mod failure;
 mod interrupt;

@@ -3,10 +3,10 @@
 use super::print;
 use crate::cli::OutputArgs;
 use crate::config::{Request, resolve};
-use crate::envs;
 use crate::failure::{Outcome, bad_input};
 use crate::rec_sim::{self, Items, RecSimConfig, World};
 use crate::suggest::did_you_mean;
+use crate::{diag_query, envs};
 use anyhow::Result;
 use retune::env::check::{CandidateSampler, CheckConfig, CheckReport, check_env};
 use retune_envs::control::ControlTask;
@@ -19,6 +19,8 @@ pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
         task.check(&CheckConfig { speed_steps: CONTROL_SPEED_STEPS, ..CheckConfig::default() })?
     } else if rec_sim::ENVS.iter().any(|(env, _)| *env == name) {
         check_rec_sim(name)?
+    } else if let Some(make) = diag_query::env_maker(name)? {
+        check_env(make, &CandidateSampler, &CheckConfig::default())?
     } else {
         let names: Vec<&str> = envs::all().into_iter().map(|(env, _)| env).collect();
         let hint = did_you_mean(name, names.iter().copied());

@@ -6,6 +6,7 @@ mod describe;
 mod doctor;
 mod embed;
 mod finish;
+mod infer;
 mod list;
 mod rec_sim;
 mod report;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
         Command::Embed { backbone, device } => embed::run(&backbone, &device),
+        Command::Infer { network, samples } => infer::run(&network, samples),
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }
