@@ -11,6 +11,6 @@ pub mod plain;
 mod schedule;
 
 pub use gradients::{Gradients, Movement};
-pub use optim::{AdamW, AdamWConfig, Group, StepReport};
+pub use optim::{Adafactor, AdamW, Algorithm, Group, Optimizer, OptimizerConfig, Sgd, StepReport};
 pub use params::{Init, ParamStore, checksum};
 pub use schedule::{Schedule, ScheduleKind};

@@ -11,6 +11,7 @@ use crate::failure::bad_input;
 use crate::study::TrialId;
 use anyhow::Result;
 use retune::agent::Stop;
+use retune::nn::{Adafactor, AdamW, Algorithm, Sgd};
 use retune::slate::SlateRule;
 use retune_agents::q_learning::{Epsilon, QLearningConfig, TargetNetwork, TdLoss};
 use retune_agents::reinforce::ReinforceConfig;
@@ -21,6 +22,15 @@ use retune_agents::{AgentConfig, AgentKind, LearningConfig, TextModel, build_age
 use retune_envs::rec_sim::interest_evolution::EvolutionModel;
 use serde::Deserialize;
 
+/// Optimizers by the names of the setting `agent.optimizer`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OptimizerName {
+    Adamw,
+    Sgd,
+    Adafactor,
+}
+
 /// The table `agent` of the settings, for one arm.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +39,9 @@ struct AgentSettings {
     env_steps_per_update: u64,
     batch_size: usize,
     buffer_size: usize,
+    optimizer: OptimizerName,
+    momentum: f64,
+    nesterov: bool,
     learning_rate: f64,
     encoder_learning_rate: f64,
     weight_decay: f64,
@@ -116,6 +129,7 @@ impl AgentSettings {
             env_steps_per_update: self.env_steps_per_update,
             batch_size: self.batch_size,
             buffer_size: self.buffer_size,
+            optimizer: self.optimizer(),
             learning_rate: self.learning_rate,
             encoder_learning_rate: self.encoder_learning_rate,
             weight_decay: self.weight_decay,
@@ -125,6 +139,14 @@ impl AgentSettings {
             clusters: self.clusters,
             encoder_batch_size: self.encoder_batch_size,
             table_refresh_updates: self.table_refresh_updates,
+        }
+    }
+
+    fn optimizer(&self) -> Algorithm {
+        match self.optimizer {
+            OptimizerName::Adamw => Algorithm::AdamW(AdamW::default()),
+            OptimizerName::Sgd => Algorithm::Sgd(Sgd { momentum: self.momentum, nesterov: self.nesterov }),
+            OptimizerName::Adafactor => Algorithm::Adafactor(Adafactor::default()),
         }
     }
 
