@@ -212,6 +212,7 @@ pub fn build(prepared: &Prepared, trial: &TrialId, stop: &Stop) -> retune::Resul
         options: backbones::options(&encoder.weights, trial.arm.mode.of_backbone()),
         weights: encoder.weights,
         cache: encoder.cache,
+        stop: stop.clone(),
     });
     let rule = if kind == AgentKind::SupervisedPlanner { told(world)? } else { BudgetRule::default() };
     let seed = TrialSeeds::new(config.seed, trial.seed).agent();
