@@ -7,8 +7,8 @@ use super::batching::Batch;
 use super::options::Pooling;
 use super::{BertConfig, PREFIX};
 use crate::Result;
-use crate::nn::ParamStore;
 use crate::nn::ops::{self, Activation};
+use crate::nn::{ParamStore, Quantised};
 use crate::rng::Seed;
 use candle_core::{D, Tensor};
 
@@ -52,10 +52,27 @@ impl Forward<'_> {
 
     /// x₀ = Drop(LN(word + position + segment)), `[B, T, H]`.
     pub(super) fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        let table = |name: &str| self.param(&format!("embeddings.{name}_embeddings.weight"));
-        let (words, positions, segments) = (table("word")?, table("position")?, table("token_type")?);
-        let sum = ops::embedding_sum(&words, &positions, &segments, &batch.ids, &batch.segments)?;
+        let (rows, tokens) = batch.ids.dims2()?;
+        let places = |count: usize| Tensor::arange(0, count as u32, batch.ids.device());
+        let (words, ids) = match self.quantised_table("word") {
+            Some(table) => (table.rows(&batch.ids)?, places(rows * tokens)?.reshape((rows, tokens))?),
+            None => (self.table("word")?, batch.ids.clone()),
+        };
+        let positions = match self.quantised_table("position") {
+            Some(table) => table.rows(&places(tokens.min(table.dims()[0]))?)?,
+            None => self.table("position")?,
+        };
+        let sum = ops::embedding_sum(&words, &positions, &self.table("token_type")?, &ids, &batch.segments)?;
         self.drop(&self.norm(&sum, None, "embeddings.LayerNorm")?, &["embeddings"], None)
+    }
+
+    fn table(&self, name: &str) -> Result<Tensor> {
+        self.param(&format!("embeddings.{name}_embeddings.weight"))
+    }
+
+    /// A table in 8 bits, of which only the rows in use are widened.
+    fn quantised_table(&self, name: &str) -> Option<&Quantised> {
+        self.store.quantised(&format!("{PREFIX}embeddings.{name}_embeddings.weight"))
     }
 
     /// One layer on `x` `[B, T, H]` with `mask` `[B, T]`.

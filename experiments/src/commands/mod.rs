@@ -36,7 +36,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Compare { a, b, output } => compare::run(&a, &b, output),
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
-        Command::Embed { backbone, device } => embed::run(&backbone, &device),
+        Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }

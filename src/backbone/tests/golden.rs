@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 
 static WEIGHTS: LazyLock<Weights> = LazyLock::new(|| {
     use retune_assets::minilm_l3::{CONFIG, NAME, TOKENIZER, WEIGHTS};
-    Weights::from_bytes(NAME, CONFIG, TOKENIZER, WEIGHTS, &LoadOptions { strict: true, pooler: false }).unwrap()
+    Weights::from_bytes(NAME, CONFIG, TOKENIZER, WEIGHTS, &LoadOptions { strict: true, ..LoadOptions::default() })
+        .unwrap()
 });
 
 fn golden(name: &str) -> Value {

@@ -3,6 +3,7 @@
 mod adapters;
 mod golden;
 mod loader;
+mod quantised;
 mod table;
 mod tiny;
 mod training;

@@ -218,7 +218,7 @@ fn a_trained_model_is_saved_and_read_back_with_the_same_bits_and_version() {
         let dir = tempfile::tempdir().unwrap();
         let saved = backbone.to_weights(&store).unwrap();
         saved.save_dir(dir.path()).unwrap();
-        let read = Weights::from_dir(dir.path(), &LoadOptions { strict: true, pooler: false }).unwrap();
+        let read = Weights::from_dir(dir.path(), &LoadOptions { strict: true, ..LoadOptions::default() }).unwrap();
         assert_eq!(read.version(), saved.version(), "{name}");
         if backbone.adapters.is_none() {
             assert_eq!(read.version(), backbone.weight_version(&store).unwrap(), "{name}");

@@ -15,6 +15,7 @@ mod linear;
 mod lora;
 mod losses;
 mod matmul;
+mod quantised;
 pub mod threads;
 mod vars;
 
@@ -25,6 +26,7 @@ pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_act};
 pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
+pub(super) use quantised::dequantise;
 pub use vars::backward;
 
 use candle_core::{DType, Tensor};
