@@ -206,7 +206,7 @@ impl Backbone {
 
     pub(super) fn forward<'a>(&'a self, store: &'a ParamStore, graph: bool) -> Forward<'a> {
         let adapters = self.adapters.as_ref().filter(|_| self.kept.is_empty());
-        Forward { config: self.config(), store, graph, adapters, dropout: None }
+        Forward { config: self.config(), store, graph, adapters, dropout: None, recompute: self.options.recompute }
     }
 
     /// Refuses tokens that would read outside a table.

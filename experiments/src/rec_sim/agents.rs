@@ -11,6 +11,7 @@ use crate::failure::bad_input;
 use crate::study::TrialId;
 use anyhow::Result;
 use retune::agent::Stop;
+use retune::backbone::BackboneOptions;
 use retune::nn::{Adafactor, AdamW, Algorithm, Sgd};
 use retune::slate::SlateRule;
 use retune_agents::q_learning::{Epsilon, QLearningConfig, TargetNetwork, TdLoss};
@@ -209,7 +210,10 @@ pub fn build(prepared: &Prepared, trial: &TrialId, stop: &Stop) -> retune::Resul
     let encoder = reads.map(|all| all.encoder(&trial.arm, trial.seed, stop)).transpose()?;
     let shared_tokens = encoder.as_ref().map_or(0, |e| e.shared_tokens);
     let text = encoder.map(|encoder| TextModel {
-        options: backbones::options(&encoder.weights, trial.arm.mode.of_backbone()),
+        options: BackboneOptions {
+            recompute: config.recompute,
+            ..backbones::options(&encoder.weights, trial.arm.mode.of_backbone())
+        },
         weights: encoder.weights,
         cache: encoder.cache,
         stop: stop.clone(),

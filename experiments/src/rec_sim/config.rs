@@ -29,6 +29,8 @@ pub struct RecSimConfig {
     pub backbone: String,
     /// How the weights of frozen encoders are kept in memory.
     pub weights: WeightForm,
+    /// Whether trained encoders compute activations twice instead of keeping them.
+    pub recompute: bool,
     /// The simulated users and what is shown.
     pub env: EnvSettings,
     /// The items.

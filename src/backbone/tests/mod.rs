@@ -4,6 +4,7 @@ mod adapters;
 mod golden;
 mod loader;
 mod quantised;
+mod recompute;
 mod table;
 mod tiny;
 mod training;

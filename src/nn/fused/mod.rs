@@ -16,6 +16,7 @@ mod lora;
 mod losses;
 mod matmul;
 mod quantised;
+mod recompute;
 pub mod threads;
 mod vars;
 
@@ -27,6 +28,7 @@ pub use linear::{linear, linear_act};
 pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
 pub(super) use quantised::dequantise;
+pub use recompute::{Part, recompute};
 pub use vars::backward;
 
 use candle_core::{DType, Tensor};
