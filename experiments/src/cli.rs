@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and nothing about how it is done.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use retune::backbone::WeightForm;
 use std::path::PathBuf;
 
 /// Does reinforcement learning make a pretrained model better than supervised learning does?
@@ -73,6 +74,9 @@ pub enum Command {
         /// `embedded`, or the folder of a Hugging Face BERT (config.json, tokenizer.json, model.safetensors).
         #[arg(long, value_name = "DIR")]
         backbone: String,
+        /// How weights are kept in memory: `f32`, or `u8` for a quarter of it.
+        #[arg(long, value_enum, default_value = "f32")]
+        weights: WeightsArg,
         /// Where to compute: `auto`, `cpu` or `cuda:N`.
         #[arg(long, default_value = "auto")]
         device: String,
@@ -99,6 +103,26 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+}
+
+/// The option `--weights`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WeightsArg {
+    /// 32-bit floats.
+    F32,
+    /// 8-bit rows.
+    U8,
+}
+
+impl WeightsArg {
+    /// As the library calls it.
+    #[must_use]
+    pub fn form(self) -> WeightForm {
+        match self {
+            Self::F32 => WeightForm::F32,
+            Self::U8 => WeightForm::U8,
+        }
+    }
 }
 
 /// What a command prints.

@@ -37,7 +37,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Compare { a, b, output } => compare::run(&a, &b, output),
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
-        Command::Embed { backbone, device } => embed::run(&backbone, &device),
+        Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
         Command::Infer { network, samples } => infer::run(&network, samples),
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }

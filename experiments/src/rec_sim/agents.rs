@@ -11,6 +11,8 @@ use crate::failure::bad_input;
 use crate::study::TrialId;
 use anyhow::Result;
 use retune::agent::Stop;
+use retune::backbone::BackboneOptions;
+use retune::nn::{Adafactor, AdamW, Algorithm, Sgd};
 use retune::slate::SlateRule;
 use retune_agents::q_learning::{Epsilon, QLearningConfig, TargetNetwork, TdLoss};
 use retune_agents::reinforce::ReinforceConfig;
@@ -21,6 +23,15 @@ use retune_agents::{AgentConfig, AgentKind, LearningConfig, TextModel, build_age
 use retune_envs::rec_sim::interest_evolution::EvolutionModel;
 use serde::Deserialize;
 
+/// Optimizers by the names of the setting `agent.optimizer`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OptimizerName {
+    Adamw,
+    Sgd,
+    Adafactor,
+}
+
 /// The table `agent` of the settings, for one arm.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +40,9 @@ struct AgentSettings {
     env_steps_per_update: u64,
     batch_size: usize,
     buffer_size: usize,
+    optimizer: OptimizerName,
+    momentum: f64,
+    nesterov: bool,
     learning_rate: f64,
     encoder_learning_rate: f64,
     weight_decay: f64,
@@ -116,6 +130,7 @@ impl AgentSettings {
             env_steps_per_update: self.env_steps_per_update,
             batch_size: self.batch_size,
             buffer_size: self.buffer_size,
+            optimizer: self.optimizer(),
             learning_rate: self.learning_rate,
             encoder_learning_rate: self.encoder_learning_rate,
             weight_decay: self.weight_decay,
@@ -125,6 +140,14 @@ impl AgentSettings {
             clusters: self.clusters,
             encoder_batch_size: self.encoder_batch_size,
             table_refresh_updates: self.table_refresh_updates,
+        }
+    }
+
+    fn optimizer(&self) -> Algorithm {
+        match self.optimizer {
+            OptimizerName::Adamw => Algorithm::AdamW(AdamW::default()),
+            OptimizerName::Sgd => Algorithm::Sgd(Sgd { momentum: self.momentum, nesterov: self.nesterov }),
+            OptimizerName::Adafactor => Algorithm::Adafactor(Adafactor::default()),
         }
     }
 
@@ -187,9 +210,13 @@ pub fn build(prepared: &Prepared, trial: &TrialId, stop: &Stop) -> retune::Resul
     let encoder = reads.map(|all| all.encoder(&trial.arm, trial.seed, stop)).transpose()?;
     let shared_tokens = encoder.as_ref().map_or(0, |e| e.shared_tokens);
     let text = encoder.map(|encoder| TextModel {
-        options: backbones::options(&encoder.weights, trial.arm.mode.of_backbone()),
+        options: BackboneOptions {
+            recompute: config.recompute,
+            ..backbones::options(&encoder.weights, trial.arm.mode.of_backbone())
+        },
         weights: encoder.weights,
         cache: encoder.cache,
+        stop: stop.clone(),
     });
     let rule = if kind == AgentKind::SupervisedPlanner { told(world)? } else { BudgetRule::default() };
     let seed = TrialSeeds::new(config.seed, trial.seed).agent();

@@ -5,6 +5,7 @@ use crate::arms::{Arm, TrainMode, parse_all};
 use crate::config::Layers;
 use crate::failure::bad_input;
 use anyhow::Result;
+use retune::backbone::WeightForm;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,10 @@ pub struct RecSimConfig {
     pub device: String,
     /// `embedded`, `random` or a folder.
     pub backbone: String,
+    /// How the weights of frozen encoders are kept in memory.
+    pub weights: WeightForm,
+    /// Whether trained encoders compute activations twice instead of keeping them.
+    pub recompute: bool,
     /// The simulated users and what is shown.
     pub env: EnvSettings,
     /// The items.
@@ -181,6 +186,13 @@ impl RecSimConfig {
                 return Err(bad_input(format!(
                     "arm `{arm}`: {} shows no texts, so there is no backbone to train or to replace; write `{}`",
                     layers.show("env.form"),
+                    arm.algorithm.name
+                )));
+            }
+            if self.weights == WeightForm::U8 && arm.mode != TrainMode::Frozen {
+                return Err(bad_input(format!(
+                    "arm `{arm}`: {} keeps encoders in 8 bits, which cannot be trained; leave it at f32, or write `{}`",
+                    layers.show("weights"),
                     arm.algorithm.name
                 )));
             }

@@ -49,7 +49,7 @@ impl Prepared {
         let (world, backbones) = if config.env.form == Form::Features {
             (World::new(&config, &|_| unreachable!("the feature form has no texts to embed"))?, None)
         } else {
-            let weights = backbones::load(&config.backbone, root.child("backbone"))?;
+            let weights = backbones::load(&config.backbone, config.weights, root.child("backbone"))?;
             hashes.insert("backbone".to_owned(), weights.version().to_owned());
             hashes.insert("catalogue".to_owned(), sha256_hex(&catalogue_bytes(&config)?));
             let world = World::new(&config, &|texts| backbones::embed(&weights, texts, &device))?;
