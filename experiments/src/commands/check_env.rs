@@ -2,32 +2,20 @@
 
 use super::print;
 use crate::cli::OutputArgs;
-use crate::config::{Request, resolve};
+use crate::experiments;
 use crate::failure::{Outcome, bad_input};
-use crate::rec_sim::{self, Items, RecSimConfig, World};
 use crate::suggest::did_you_mean;
 use anyhow::Result;
-use retune::env::check::{CandidateSampler, CheckConfig, CheckReport, check_env};
+use retune::env::check::CheckReport;
 
 pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
-    let names = rec_sim::ENVS.iter().map(|(env, _)| *env);
-    let form = match name.rsplit('/').next() {
-        Some(form) if names.clone().any(|env| env == name) => form,
-        _ => {
-            let hint = did_you_mean(name, names.clone());
-            let all: Vec<&str> = names.collect();
-            return Err(bad_input(format!(
-                "check-env {name}: there is no such environment; there are {}{hint}",
-                all.join(", ")
-            )));
-        }
+    let names = || experiments::ALL.iter().flat_map(|e| e.info().envs.iter().map(|(env, _)| *env));
+    let has = |e: &&&dyn crate::study::Experiment| e.info().envs.iter().any(|(env, _)| *env == name);
+    let Some(experiment) = experiments::ALL.iter().find(has) else {
+        let (all, hint) = (names().collect::<Vec<_>>().join(", "), did_you_mean(name, names()));
+        return Err(bad_input(format!("check-env {name}: there is no such environment; there are {all}{hint}")));
     };
-    let schema = rec_sim::schema()?;
-    let set = [format!("env.form={form}")];
-    let (_, layers) = resolve(&schema, rec_sim::PRESETS, &Request { set: &set, ..Request::default() })?;
-    let config = RecSimConfig::from_layers(&layers)?;
-    let world = World::new(&config, &|_| unreachable!("the embedded catalogue names its topics"))?;
-    let report = check_env(|| world.env(Items::Train), &CandidateSampler, &CheckConfig::default())?;
+    let report = experiment.check_env(name)?;
     print(output, &report, || text(&report))?;
     Ok(if report.passed() { Outcome::Done } else { Outcome::Failed })
 }
