@@ -1,5 +1,8 @@
 //! Every environment of this crate passes the checker that users run on their own.
 
+use crate::AsCandidates;
+use crate::control::{CartPole, ControlTask};
+use crate::finite::Finite;
 use crate::probe::{CandidateTabular, Mdp, SlateBandit, Tabular};
 use crate::rec_sim::catalogue::{Columns, Source};
 use crate::rec_sim::{
@@ -7,7 +10,7 @@ use crate::rec_sim::{
     LongTermSatisfaction, ObservationMode, SatisfactionConfig, Split,
 };
 use retune::env::check::{CandidateSampler, CheckConfig, DiscreteSampler, Sampler, check_env};
-use retune::env::{Env, EnvError};
+use retune::env::{Env, EnvError, TimeLimit};
 
 fn check<E: Env>(make: impl Fn() -> Result<E, EnvError>, sampler: &dyn Sampler<E::Obs, E::Action>) {
     // Speed is the business of the benchmark.
@@ -33,10 +36,23 @@ fn recommendation_environments_conform() {
 }
 
 #[test]
+fn control_environments_conform_in_both_forms() {
+    for task in ControlTask::ALL {
+        let report = task.check(&CheckConfig { speed_steps: 0, ..CheckConfig::default() }).unwrap();
+        assert!(report.passed(), "{report:#?}");
+        // With a limit, since a random walk along the cliff takes long.
+        check(|| TimeLimit::new(task.candidates()?, 300), &CandidateSampler);
+    }
+    let with_features = || Ok(AsCandidates::new(CartPole::new())?.with_action_features());
+    check(with_features, &CandidateSampler);
+}
+
+#[test]
 fn probe_environments_conform() {
     for mdp in [Mdp::two_armed_bandit(), Mdp::chain(4), Mdp::endless(5)] {
         check(|| Ok(Tabular::new(mdp.clone())), &DiscreteSampler);
         check(|| Ok(CandidateTabular::new(mdp.clone())), &CandidateSampler);
+        check(|| Ok(Finite::new(mdp.clone())), &DiscreteSampler);
     }
     check(|| Ok(SlateBandit::features()), &CandidateSampler);
     check(|| Ok(SlateBandit::texts()), &CandidateSampler);

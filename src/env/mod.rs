@@ -137,3 +137,29 @@ pub trait Env: Send {
     /// [`EnvError::State`] if it belongs to another environment or does not fit; the current state is then kept.
     fn restore_state(&mut self, state: &EnvState) -> Result<(), EnvError>;
 }
+
+/// A boxed environment is one too, so that its kind can be chosen at run time.
+impl<E: Env + ?Sized> Env for Box<E> {
+    type Obs = E::Obs;
+    type Action = E::Action;
+
+    fn spec(&self) -> &EnvSpec {
+        (**self).spec()
+    }
+
+    fn reset(&mut self, seed: Option<u64>) -> Result<Self::Obs, EnvError> {
+        (**self).reset(seed)
+    }
+
+    fn step(&mut self, action: &Self::Action) -> Result<Step<Self::Obs>, EnvError> {
+        (**self).step(action)
+    }
+
+    fn save_state(&self) -> Result<EnvState, EnvError> {
+        (**self).save_state()
+    }
+
+    fn restore_state(&mut self, state: &EnvState) -> Result<(), EnvError> {
+        (**self).restore_state(state)
+    }
+}

@@ -51,7 +51,8 @@ pub struct CandidateSpec {
     pub num_candidates: usize,
     /// Length of the state vector; 0 if the state is only a history.
     pub state_dim: usize,
-    /// Length of a candidate's feature vector; 0 if candidates have only a text.
+    /// Length of a candidate's feature vector; 0 if candidates have only a text, or are a fixed set of actions that
+    /// are told apart by their index.
     pub candidate_dim: usize,
     /// Whether candidates have a text.
     pub has_text: bool,

@@ -1,101 +1,47 @@
 //! Finite Markov decision processes as environments, in two observation forms.
 
-use super::mdp::Mdp;
-use crate::rec_sim::choice::pick;
+use crate::finite::{Mdp, Place, spec};
 use crate::rec_sim::shared::check_slate;
 use retune::env::{
     ActionSpec, CandidateObs, CandidateSpec, Env, EnvError, EnvSpec, EnvState, Feedback, ItemOutcome, ObsSpec, Slate,
-    Status, Step, TextTable,
+    Status, Step,
 };
-use retune::rng::{Seed, StreamRng};
-use serde::{Deserialize, Serialize};
 
-/// What both forms share: the process, where it stands, and its randomness.
+/// Names the random stream of both forms.
+const STREAM: &str = "probe";
+
+/// What both forms share: the process and where it stands.
 #[derive(Clone, Debug)]
 struct Walk {
     mdp: Mdp,
-    now: Now,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Now {
-    state: usize,
-    running: bool,
-    /// Action and reward of the last step of this episode.
-    last: Option<(u32, f64)>,
-    rng: StreamRng,
+    place: Place,
 }
 
 impl Walk {
     fn new(mdp: Mdp) -> Self {
-        Self { mdp, now: Now { state: 0, running: false, last: None, rng: stream(0) } }
+        Self { mdp, place: Place::new(STREAM) }
     }
 
     fn reset(&mut self, seed: Option<u64>) {
-        if let Some(seed) = seed {
-            self.now.rng = stream(seed);
-        }
-        (self.now.state, self.now.running, self.now.last) = (0, true, None);
+        self.place.reset(&self.mdp, seed, STREAM);
     }
 
     fn step(&mut self, action: u32) -> Result<(f64, Status), EnvError> {
-        if action as usize >= self.mdp.num_actions() {
-            let message = format!("action {action}, expected one below {}", self.mdp.num_actions());
-            return Err(EnvError::Action { kind: "index_out_of_range", message });
-        }
-        if !self.now.running {
-            return Err(EnvError::EpisodeOver);
-        }
-        let outcomes = self.mdp.outcomes(self.now.state, action as usize);
-        let probabilities: Vec<f64> = outcomes.iter().map(|o| o.probability).collect();
-        let outcome = outcomes[pick(&probabilities, self.now.rng.uniform())];
-        self.now.last = Some((action, outcome.reward));
-        self.now.running = outcome.next.is_some();
-        self.now.state = outcome.next.unwrap_or(self.now.state);
-        let status = if self.now.running { Status::Running } else { Status::Terminated };
-        Ok((outcome.reward, status))
+        self.place.step(&self.mdp, action)
     }
 
     fn one_hot(&self) -> Vec<f32> {
         let mut obs = vec![0.0; self.mdp.num_states()];
-        obs[self.now.state] = 1.0;
+        obs[self.place.state] = 1.0;
         obs
     }
 
     fn save(&self, id: &str) -> Result<EnvState, EnvError> {
-        let state = serde_json::to_value(&self.now).map_err(|e| EnvError::State(e.to_string()))?;
-        Ok(EnvState { env: id.to_owned(), state })
+        self.place.save(id)
     }
 
     fn restore(&mut self, id: &str, saved: &EnvState) -> Result<(), EnvError> {
-        if saved.env != id {
-            return Err(EnvError::State(format!("it belongs to {}, not to {id}", saved.env)));
-        }
-        let now = Now::deserialize(&saved.state).map_err(|e| EnvError::State(e.to_string()))?;
-        let actions = self.mdp.num_actions();
-        if now.state >= self.mdp.num_states() || now.last.is_some_and(|(action, _)| action as usize >= actions) {
-            return Err(EnvError::State(format!("state {} with {:?} is not in this process", now.state, now.last)));
-        }
-        self.now = now;
-        Ok(())
-    }
-}
-
-fn stream(seed: u64) -> StreamRng {
-    Seed::root(seed).child("probe").rng()
-}
-
-fn spec(mdp: &Mdp, suffix: &str, obs: ObsSpec, action: ActionSpec) -> EnvSpec {
-    EnvSpec {
-        id: format!("{}{suffix}", mdp.name()),
-        description: mdp.description().to_owned(),
-        obs,
-        action,
-        reward_unit: "points",
-        reward_range: mdp.reward_range(),
-        time_limit: mdp.time_limit(),
-        texts: TextTable::default(),
+        self.place.restore(&self.mdp, id, saved)
     }
 }
 
@@ -194,7 +140,7 @@ impl CandidateTabular {
             state: self.walk.one_hot(),
             candidate_features: features,
             mask: vec![true; actions],
-            feedback: self.walk.now.last.map(|last| Feedback { outcomes: vec![outcome(last)] }),
+            feedback: self.walk.place.last.map(|last| Feedback { outcomes: vec![outcome(last)] }),
             ..CandidateObs::default()
         }
     }

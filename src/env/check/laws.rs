@@ -79,9 +79,6 @@ fn obs_problem(spec: &EnvSpec) -> Option<String> {
         ObsSpec::Candidates(c) if c.has_text && spec.texts.is_empty() => {
             Some("candidates have texts, but the table of texts is empty".to_owned())
         }
-        ObsSpec::Candidates(c) if !c.has_text && c.candidate_dim == 0 => {
-            Some("candidates have neither features nor a text".to_owned())
-        }
         ObsSpec::Candidates(_) => None,
     }
 }
