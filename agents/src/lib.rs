@@ -7,6 +7,8 @@
 mod acting;
 mod config;
 pub mod learning;
+pub mod losses;
+pub mod net;
 pub mod popular;
 pub mod q_learning;
 pub mod random;
@@ -16,6 +18,7 @@ pub mod scorer;
 pub mod supervised;
 pub mod supervised_planner;
 pub mod supervised_then_q_learning;
+pub mod targets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod fused;
 mod gradients;
+pub mod mlp;
 pub mod ops;
 mod optim;
 mod params;

@@ -11,7 +11,7 @@ use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-mod step;
+pub(in crate::nn) mod step;
 
 use step::{Constants, Moments};
 

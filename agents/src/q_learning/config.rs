@@ -1,5 +1,7 @@
 //! Settings of value learning over slates.
 
+pub use crate::losses::TdLoss;
+
 use crate::learning::{at_least_one, positive, share_below_one, within};
 use retune::slate::SlateRule;
 use retune::{Error, Result};
@@ -39,20 +41,6 @@ pub struct QLearningConfig {
     pub level_decay: f64,
     /// Weight of the choice model's loss beside the TD loss; above 0.
     pub choice_coef: f64,
-}
-
-/// Loss on a TD error.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum TdLoss {
-    /// Half the square. Its minimum is the mean of the targets.
-    Squared,
-    /// Quadratic up to `delta`, then linear. Its minimum lies toward the median: where a rare end of the episode is
-    /// the only sign of an action's worth (one step in a hundred loses the whole future), clipping removes the signal.
-    Huber {
-        /// Where the linear part begins, in units of the value scale; above 0.
-        delta: f64,
-    },
 }
 
 /// How a target network follows the learner.

@@ -7,7 +7,7 @@
 mod attention;
 mod buffer;
 mod embedding;
-mod exp;
+pub(in crate::nn) mod exp;
 mod gelu;
 mod graph;
 mod layer_norm;

@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use std::sync::Mutex;
 
 /// Values that one rayon task handles: large enough to pay for itself, and a fixed split of every sum.
-const CHUNK: usize = 1 << 14;
+pub(in crate::nn) const CHUNK: usize = 1 << 14;
 
 /// The numbers that all values of one parameter share in one update.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Constants {
+pub(in crate::nn) struct Constants {
     clip: f32,
     keep: f32,
     beta1: f32,
@@ -25,7 +25,13 @@ pub(super) struct Constants {
 }
 
 impl Constants {
-    pub(super) fn new(config: &AdamWConfig, learning_rate: f64, weight_decay: f64, clip: f64, step: u64) -> Self {
+    pub(in crate::nn) fn new(
+        config: &AdamWConfig,
+        learning_rate: f64,
+        weight_decay: f64,
+        clip: f64,
+        step: u64,
+    ) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         Self {
             clip: clip as f32,
@@ -154,7 +160,7 @@ impl InplaceOp2 for Fused<'_> {
 
 /// The update, written for the vectoriser and run with the widest instructions the machine has. No instruction set
 /// contracts or reorders it, so all give the same bits.
-fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &Constants) {
+pub(in crate::nn) fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &Constants) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -194,7 +200,7 @@ pub(super) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     Ok(parts.iter().sum())
 }
 
-fn chunk_sum_of_squares(values: &[f32]) -> f64 {
+pub(in crate::nn) fn chunk_sum_of_squares(values: &[f32]) -> f64 {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {

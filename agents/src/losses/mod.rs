@@ -1,0 +1,14 @@
+//! Losses as pure functions on slices, each with its analytic gradient with respect to what the network puts out.
+//!
+//! A network of any kind needs nothing but that gradient: see [`crate::learning`] for those with a candle graph. Sums
+//! are made in double precision.
+
+mod categorical;
+mod quantile;
+mod td;
+#[cfg(test)]
+mod tests;
+
+pub use categorical::{Support, cross_entropy, softmax};
+pub use quantile::{quantile_huber, quantile_huber_undivided};
+pub use td::TdLoss;
