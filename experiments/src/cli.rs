@@ -136,19 +136,19 @@ pub struct OutputArgs {
     pub quiet: bool,
 }
 
-/// Options of `experiment rec_sim`. Later ones win: preset, `--config`, `--set`, then the other options.
+/// Options of every study. Later ones win: preset, `--config`, `--set`, then the other options.
 #[derive(Args, Debug, Default)]
-pub struct RecSimArgs {
-    /// Named settings to begin from: quick (the default), standard, full, features.
+pub struct StudyArgs {
+    /// Named settings to begin from; see `experiment list`. Default: quick.
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
     /// Settings in a TOML file, on top of the preset.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// One setting, such as `env.num_candidates=15`; may be given several times. See `experiment describe rec_sim`.
+    /// One setting, such as `train.env_steps=50000`; may be given several times. See `experiment describe NAME`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Arms to compare, such as `random,supervised,q_learning:lora,q_learning@random`.
+    /// Arms to compare, such as `random,supervised,q_learning:lora,q_learning@random`; see `experiment list`.
     #[arg(long, value_name = "A,B,…")]
     pub arms: Option<String>,
     /// Number of seeds: every arm is trained once with each.
@@ -163,6 +163,37 @@ pub struct RecSimArgs {
     /// Actor threads in each trial; 0 runs a trial in one thread. The results are the same.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub actors: Option<String>,
+    /// Folder to write, which must not exist. Default: runs/EXPERIMENT/PRESET-SEED, with a number if that is taken.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Options that are settings, as (option, key, value).
+pub type Flags<'a> = Vec<(&'static str, &'static str, &'a str)>;
+
+impl StudyArgs {
+    /// The options that are settings.
+    #[must_use]
+    pub fn flags(&self) -> Flags<'_> {
+        given([
+            ("--arms", "arms", &self.arms),
+            ("--seeds", "seeds", &self.seeds),
+            ("--seed", "seed", &self.seed),
+            ("--device", "device", &self.device),
+            ("--actors", "actors", &self.actors),
+        ])
+    }
+}
+
+/// Options of `experiment rec_sim`.
+#[derive(Args, Debug, Default)]
+pub struct RecSimArgs {
+    /// Those of every study.
+    #[command(flatten)]
+    pub study: StudyArgs,
     /// Text encoder: `embedded`, `random` (same network, untrained) or the folder of a Hugging Face BERT.
     #[arg(long, value_name = "embedded|random|DIR")]
     pub backbone: Option<String>,
@@ -178,32 +209,22 @@ pub struct RecSimArgs {
     /// Column of the catalogue with the quality; without it qualities are drawn per topic.
     #[arg(long, value_name = "COLUMN")]
     pub quality_column: Option<String>,
-    /// Folder to write, which must not exist. Default: runs/rec_sim/PRESET-SEED, with a number if that is taken.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// What to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 impl RecSimArgs {
-    /// The options that are settings, as (option, key, value).
+    /// The options that are settings, apart from those of every study.
     #[must_use]
-    pub fn flags(&self) -> Vec<(&'static str, &'static str, &str)> {
-        [
-            ("--arms", "arms", &self.arms),
-            ("--seeds", "seeds", &self.seeds),
-            ("--seed", "seed", &self.seed),
-            ("--device", "device", &self.device),
-            ("--actors", "actors", &self.actors),
+    pub fn flags(&self) -> Flags<'_> {
+        given([
             ("--backbone", "backbone", &self.backbone),
             ("--catalog", "catalog.file", &self.catalog),
             ("--text-columns", "catalog.text_columns", &self.text_columns),
             ("--topic-column", "catalog.topic_column", &self.topic_column),
             ("--quality-column", "catalog.quality_column", &self.quality_column),
-        ]
-        .into_iter()
-        .filter_map(|(flag, key, value)| value.as_deref().map(|value| (flag, key, value)))
-        .collect()
+        ])
     }
+}
+
+fn given<'a, const N: usize>(options: [(&'static str, &'static str, &'a Option<String>); N]) -> Flags<'a> {
+    options.into_iter().filter_map(|(flag, key, value)| value.as_deref().map(|value| (flag, key, value))).collect()
 }

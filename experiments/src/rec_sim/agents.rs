@@ -1,17 +1,16 @@
 //! From an arm and its settings to an agent.
 
 use super::config::RecSimConfig;
-use super::seeds::TrialSeeds;
-use super::study::Prepared;
-use super::trial::SlateAgent;
+use super::prepared::RecSimStudy;
 use super::world::{Items, World};
 use crate::arms::Arm;
 use crate::backbones;
 use crate::failure::bad_input;
-use crate::study::TrialId;
+use crate::study::{TrialId, TrialSeeds};
 use anyhow::Result;
-use retune::agent::Stop;
+use retune::agent::{Agent, Stop};
 use retune::backbone::BackboneOptions;
+use retune::env::{CandidateObs, Slate};
 use retune::nn::{Adafactor, AdamW, Algorithm, Sgd};
 use retune::slate::SlateRule;
 use retune_agents::q_learning::{Epsilon, QLearningConfig, TargetNetwork, TdLoss};
@@ -31,6 +30,9 @@ enum OptimizerName {
     Sgd,
     Adafactor,
 }
+
+/// An agent for candidate sets.
+pub type SlateAgent = dyn Agent<CandidateObs, Slate>;
 
 /// The table `agent` of the settings, for one arm.
 #[derive(Clone, Debug, Deserialize)]
@@ -201,8 +203,8 @@ pub fn check(config: &RecSimConfig, arms: &[Arm]) -> Result<()> {
 ///
 /// # Errors
 /// If a setting is out of range or a text cannot be encoded.
-pub fn build(prepared: &Prepared, trial: &TrialId, stop: &Stop) -> retune::Result<(Box<SlateAgent>, u64)> {
-    let Prepared { config, world, backbones: encoders, device, .. } = prepared;
+pub fn build(study: &RecSimStudy, trial: &TrialId, stop: &Stop) -> retune::Result<(Box<SlateAgent>, u64)> {
+    let RecSimStudy { config, world, backbones: encoders, device, .. } = study;
     let settings = AgentSettings::of(config, &trial.arm).map_err(|e| retune::Error::State(e.to_string()))?;
     let unknown = || retune::Error::State(format!("no agent is called {}", trial.arm.algorithm.name));
     let kind = AgentKind::from_name(trial.arm.algorithm.name).ok_or_else(unknown)?;

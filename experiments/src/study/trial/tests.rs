@@ -1,17 +1,14 @@
 //! Laws of a trial, with an agent that learns in microseconds.
 
 use super::*;
-use crate::config::{Request, resolve};
-use crate::rec_sim::study::Prepared;
-use crate::rec_sim::{PRESETS, RecSimConfig, schema};
-use retune::agent::{Decision, Learner, Mode, Rollout, Snapshot, Stop};
-use retune::env::TextId;
+use crate::study::testing::{ChainTask, Walk};
+use retune::agent::{Decision, Learner, Mode, Rollout};
+use retune::env::{CandidateObs, Slate};
 use retune::rng::StreamRng;
 use retune::track::RunDir;
 use std::path::Path;
-use std::sync::Arc;
 
-/// Shows three candidates from a shared offset on; every reward moves the offset.
+/// Chooses one of two candidates from a shared offset on; every reward moves the offset.
 struct Fake(FakeLearner);
 
 struct FakeLearner {
@@ -44,8 +41,7 @@ impl Actor<CandidateObs, Slate> for FakeActor {
     fn act(&mut self, obs: &[Arc<CandidateObs>], rngs: &mut [StreamRng], _: Mode) -> Result<Vec<Decision<Slate>>> {
         let decide = |(obs, rng): (&Arc<CandidateObs>, &mut StreamRng)| {
             let first = self.0 as usize + rng.below(2);
-            let slate = (0..3).map(|i| ((first + i) % obs.num_candidates()) as u32).collect();
-            Decision { action: Slate(slate), log_prob: 0.0 }
+            Decision { action: Slate(vec![(first % obs.num_candidates()) as u32]), log_prob: 0.0 }
         };
         Ok(obs.iter().zip(rngs).map(decide).collect())
     }
@@ -54,7 +50,7 @@ impl Actor<CandidateObs, Slate> for FakeActor {
 impl Learner<CandidateObs, Slate> for FakeLearner {
     fn snapshot(&mut self, _: &[TextId]) -> Result<Arc<Snapshot>> {
         self.version += 1;
-        let checksum = (self.sum as u64 % 10).to_string();
+        let checksum = ((self.sum.abs() * 10.0) as u64 % 10).to_string();
         Ok(Arc::new(Snapshot { version: self.version, checksum, params: BTreeMap::new(), features: None }))
     }
 
@@ -105,31 +101,16 @@ impl Agent<CandidateObs, Slate> for Fake {
     }
 }
 
-const SMALL: [&str; 9] = [
-    "env.form=features",
-    "arms=sarsa",
-    "agent.learning_starts=0",
-    "train.env_steps=1200",
-    "train.num_envs=5",
-    "train.shard_size=2",
-    "eval.users=6",
-    "eval.curve_users=3",
-    "eval.curve_points=4",
-];
-
-fn study(folder: &Path, extra: &[&str]) -> Study {
-    let set: Vec<String> = SMALL.iter().chain(extra).map(|s| (*s).to_owned()).collect();
-    let schema = schema().expect("valid");
-    let layers = resolve(&schema, PRESETS, &Request { set: &set, ..Request::default() }).expect("valid").1;
-    let prepared = Prepared::new(RecSimConfig::from_layers(&layers).expect("valid")).expect("can be prepared");
-    Study::new(prepared, RunDir::create(folder).expect("new"), crate::interrupt::Interrupt::default()).expect("free")
+fn study(folder: &Path, change: impl FnOnce(&mut Plan)) -> Study {
+    let run = RunDir::create(folder).expect("new");
+    Study::new(Box::new(Walk::new(change)), run, crate::interrupt::Interrupt::default()).expect("free")
 }
 
 fn train(study: &Study, trouble: Option<(u64, Trouble)>) -> Result<TrialRecord> {
-    let trial = TrialId { arm: study.prepared.arms[0], seed: 0 };
+    let trial = TrialId { arm: study.prepared.plan().arms[0], seed: 0 };
     let interrupt = study.interrupt.clone();
     let agent = Fake(FakeLearner { sum: 0.0, rounds: 0, version: 0, trouble, interrupt });
-    Training::begin(study, &trial, Box::new(agent))?.run(&trial, &TrialProgress::hidden())
+    Training::begin(study, &trial, ChainTask, Box::new(agent))?.run(&trial, &TrialProgress::hidden())
 }
 
 /// Record, episodes and metrics without their times.
@@ -146,7 +127,7 @@ fn traces(study: &Study, record: &TrialRecord) -> Vec<String> {
 }
 
 fn uninterrupted(folder: &Path) -> Vec<String> {
-    let study = study(&folder.join("whole"), &[]);
+    let study = study(&folder.join("whole"), |_| ());
     let record = train(&study, None).expect("trains");
     assert_eq!(record.curve.iter().map(|p| p.env_steps).collect::<Vec<_>>(), [0, 320, 640, 960, 1200]);
     traces(&study, &record)
@@ -157,32 +138,31 @@ fn an_interrupted_trial_goes_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let whole = uninterrupted(folder.path());
     for (number, (secs, trouble)) in [
-        ("1000", Trouble::Soft),
-        ("1000", Trouble::Hard),
-        ("1000", Trouble::Crash),
-        ("0", Trouble::Hard),
-        ("0", Trouble::Crash),
+        (1000.0, Trouble::Soft),
+        (1000.0, Trouble::Hard),
+        (1000.0, Trouble::Crash),
+        (0.0, Trouble::Hard),
+        (0.0, Trouble::Crash),
     ]
     .into_iter()
     .enumerate()
     {
         let path = folder.path().join(number.to_string());
-        let every = format!("train.checkpoint_secs={secs}");
-        let first = study(&path, &[&every]);
+        let first = study(&path, |plan| plan.train.checkpoint_secs = secs);
         train(&first, Some((7, trouble))).expect_err("stops in round 7");
         // What a second process does: a new study over the same folder.
         drop(first);
         std::fs::rename(&path, path.with_extension("moved")).expect("moves");
-        let again = reopen(&path.with_extension("moved"), &every);
+        let again = reopen(&path.with_extension("moved"), secs);
         let record = train(&again, None).expect("goes on");
         assert_eq!(traces(&again, &record), whole, "{trouble:?} with checkpoints every {secs} s");
     }
 }
 
-fn reopen(path: &Path, every: &str) -> Study {
+fn reopen(path: &Path, secs: f64) -> Study {
     std::fs::write(path.join("manifest.json"), "{}").expect("writes");
     let elsewhere = tempfile::tempdir().expect("temporary folder");
-    let mut study = study(&elsewhere.path().join("x"), &[every]);
+    let mut study = study(&elsewhere.path().join("x"), |plan| plan.train.checkpoint_secs = secs);
     study.run = RunDir::open(path).expect("a run");
     study
 }
@@ -191,9 +171,9 @@ fn reopen(path: &Path, every: &str) -> Study {
 fn actor_threads_change_nothing() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let whole = uninterrupted(folder.path());
-    let threaded = study(&folder.path().join("threaded"), &["actors=3"]);
+    let threaded = study(&folder.path().join("threaded"), |plan| plan.actors = 3);
     assert_eq!(traces(&threaded, &train(&threaded, None).expect("trains")), whole);
     // Negative control: another seed does change it.
-    let other = study(&folder.path().join("other"), &["seed=1"]);
+    let other = study(&folder.path().join("other"), |plan| plan.seed = 1);
     assert_ne!(traces(&other, &train(&other, None).expect("trains"))[1], whole[1]);
 }

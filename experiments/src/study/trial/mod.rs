@@ -1,57 +1,63 @@
 //! One trial: train an agent on a budget, watch it learn, measure what it learnt.
 
-use super::measure::{Measurement, measure_agent};
-use super::seeds::TrialSeeds;
-use super::study::Study;
-use super::world::{Items, StudyEnv};
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use record::{CurvePoint, TrialRecord};
+
+use super::{Measurement, Plan, Study, TrialId, TrialSeeds};
 use crate::progress::TrialProgress;
-use crate::study::TrialId;
-use retune::agent::{Actor, Agent, Ledger, Metrics};
-use retune::env::{CandidateObs, Slate};
+use retune::agent::{Actor, Agent, Ledger, Metrics, Snapshot, Stop};
+use retune::env::{Env, TextId};
 use retune::persist::{CheckpointDir, StateDict};
 use retune::rollout::{EpisodeRecord, Runner, RunnerConfig};
 use retune::track::{LogPosition, MetricRecord, Phase, TrialLog};
 use retune::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// What a checkpoint of a trial is called inside.
-const CHECKPOINT_KIND: &str = "rec_sim trial";
 
 /// Checkpoints kept: one more than needed, in case the newest is damaged.
 const KEPT: usize = 2;
 
-/// An agent for candidate sets.
-pub type SlateAgent = dyn Agent<CandidateObs, Slate>;
+/// What a trial is trained and measured on.
+pub trait Task {
+    /// The environment.
+    type Env: Env + 'static;
 
-/// What is kept of a finished trial, `trials/<arm>/<seed>/result.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrialRecord {
-    /// Spelling of the arm.
-    pub arm: String,
-    /// Number of the seed.
-    pub seed: u64,
-    /// The learning curve.
-    pub curve: Vec<CurvePoint>,
-    /// The final evaluation, by what was offered.
-    pub measurements: BTreeMap<Items, Measurement>,
-    /// What was spent.
-    pub ledger: Ledger,
-    /// Numbers that were trained.
-    pub trainable_parameters: usize,
+    /// A fresh environment for training.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    fn env(&self) -> Result<Self::Env>;
+
+    /// The texts that a measurement can show beyond those of training; empty if there are none.
+    ///
+    /// # Errors
+    /// If there is no such split.
+    fn texts(&self, split: &str) -> Result<Vec<TextId>>;
+
+    /// Lets the agent behind `snapshot` act in the given episodes of a split. Leaves no trace in training.
+    ///
+    /// # Errors
+    /// As [`retune::rollout::evaluate`].
+    fn measure(
+        &self,
+        split: &str,
+        actor: &mut TaskActor<Self>,
+        snapshot: &Arc<Snapshot>,
+        episodes: &[u64],
+        stop: &Stop,
+    ) -> Result<Measurement>;
 }
 
-/// One point of a learning curve.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CurvePoint {
-    /// Env steps of training so far.
-    pub env_steps: u64,
-    /// Mean return over the users of the curve.
-    pub episode_return: f64,
-}
+/// An agent for a task.
+pub type TaskAgent<T> = dyn Agent<<<T as Task>::Env as Env>::Obs, <<T as Task>::Env as Env>::Action>;
+
+/// An actor for a task.
+pub type TaskActor<T> = dyn Actor<<<T as Task>::Env as Env>::Obs, <<T as Task>::Env as Env>::Action>;
 
 /// Where a trial is, apart from the states of agent and runner.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,13 +75,15 @@ struct Position {
 }
 
 /// A trial that is being trained.
-pub struct Training<'a> {
+pub struct Training<'a, T: Task> {
     study: &'a Study,
+    plan: &'a Plan,
+    task: T,
     seeds: TrialSeeds,
-    agent: Box<SlateAgent>,
+    agent: Box<TaskAgent<T>>,
     /// Measures; never collects.
-    judge: Box<dyn Actor<CandidateObs, Slate>>,
-    runner: Runner<StudyEnv>,
+    judge: Box<TaskActor<T>>,
+    runner: Runner<T::Env>,
     log: TrialLog,
     at: Position,
     checkpoints: CheckpointDir,
@@ -83,26 +91,25 @@ pub struct Training<'a> {
     resumed: Instant,
 }
 
-impl<'a> Training<'a> {
+impl<'a, T: Task> Training<'a, T> {
     /// Begins a trial, or goes on from its checkpoint if it has one.
     ///
     /// # Errors
     /// If a part cannot be built, or the checkpoint does not belong to it.
-    pub fn begin(study: &'a Study, trial: &TrialId, mut agent: Box<SlateAgent>) -> Result<Self> {
-        let config = &study.prepared.config;
-        let seeds = TrialSeeds::new(config.seed, trial.seed);
+    pub fn begin(study: &'a Study, trial: &TrialId, task: T, mut agent: Box<TaskAgent<T>>) -> Result<Self> {
+        let plan = study.prepared.plan();
+        let seeds = TrialSeeds::new(plan.seed, trial.seed);
         let runner_config = RunnerConfig {
-            num_envs: config.train.num_envs,
-            shard_size: config.train.shard_size,
-            steps_per_round: config.train.steps_per_round,
-            actors: config.actors,
+            num_envs: plan.train.num_envs,
+            shard_size: plan.train.shard_size,
+            steps_per_round: plan.train.steps_per_round,
+            actors: plan.actors,
         };
-        let env = |_| study.prepared.world.env(Items::Train);
         let stop = &study.interrupt.hard;
-        let mut runner = Runner::new(env, || agent.make_actor(), &runner_config, seeds.train(), stop)?;
+        let mut runner = Runner::new(|_| task.env(), || agent.make_actor(), &runner_config, seeds.train(), stop)?;
         let arm = trial.arm.folder();
-        let folder = study.run.checkpoint(&arm, trial.seed)?;
-        let (log, at) = if let Some(found) = CheckpointDir::open(&folder, CHECKPOINT_KIND, KEPT)?.load_latest()? {
+        let (folder, kind) = (study.run.checkpoint(&arm, trial.seed)?, format!("{} trial", study.prepared.info().name));
+        let (log, at) = if let Some(found) = CheckpointDir::open(&folder, &kind, KEPT)?.load_latest()? {
             for damaged in &found.damaged {
                 tracing::warn!("{trial}: going on from an earlier checkpoint: {}", damaged.message);
             }
@@ -115,10 +122,10 @@ impl<'a> Training<'a> {
             let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
             (TrialLog::create(&study.run, &arm, trial.seed, began)?, Position { began, ..Position::default() })
         };
-        let checkpoints = CheckpointDir::open(&folder, CHECKPOINT_KIND, KEPT)?;
+        let checkpoints = CheckpointDir::open(&folder, &kind, KEPT)?;
         let judge = agent.make_actor()?;
         let now = Instant::now();
-        Ok(Self { study, seeds, agent, judge, runner, log, at, checkpoints, written: now, resumed: now })
+        Ok(Self { study, plan, task, seeds, agent, judge, runner, log, at, checkpoints, written: now, resumed: now })
     }
 
     /// Trains to the end of the budget and measures.
@@ -130,13 +137,13 @@ impl<'a> Training<'a> {
         if self.at.curve.is_empty() {
             self.add_to_curve(bar)?;
         }
-        while self.at.env_steps < self.study.prepared.config.train.env_steps {
+        while self.at.env_steps < self.plan.train.env_steps {
             if self.study.interrupt.soft.is_requested() {
                 self.write_checkpoint()?;
                 return Err(Error::Interrupted);
             }
             self.round(bar)?;
-            if self.written.elapsed() >= Duration::from_secs_f64(self.study.prepared.config.train.checkpoint_secs) {
+            if self.written.elapsed() >= Duration::from_secs_f64(self.plan.train.checkpoint_secs) {
                 self.write_checkpoint()?;
             }
         }
@@ -175,39 +182,38 @@ impl<'a> Training<'a> {
 
     /// Points of the learning curve up to `env_steps`: evenly over the budget, the last at its end.
     fn points_due(&self, env_steps: u64) -> u64 {
-        let budget = self.study.prepared.config.train.env_steps;
-        u64::try_from(
-            u128::from(env_steps.min(budget)) * u128::from(self.study.prepared.config.eval.curve_points)
-                / u128::from(budget),
-        )
-        .expect("at most curve_points")
+        let budget = self.plan.train.env_steps;
+        let share = u128::from(env_steps.min(budget)) * u128::from(self.plan.eval.curve_points) / u128::from(budget);
+        u64::try_from(share).expect("at most curve_points")
+    }
+
+    /// The split that training is watched on: the first.
+    fn main_split(&self) -> &'static str {
+        self.study.prepared.splits().first().map_or("", |split| split.name)
     }
 
     fn add_to_curve(&mut self, bar: &TrialProgress) -> Result<()> {
         bar.say("measuring");
-        let users = self.seeds.curve_users(self.study.prepared.config.eval.curve_users);
-        let found = self.measure(Items::Train, &users)?;
+        let episodes = self.seeds.curve(self.plan.eval.curve_episodes);
+        let found = self.measure(self.main_split(), &episodes)?;
         let point = CurvePoint { env_steps: self.at.env_steps, episode_return: found.episode_return };
         self.at.curve.push(point);
-        self.record(Phase::Evaluation, None, values(&found))
+        self.record(Phase::Evaluation, None, found.values())
     }
 
-    fn measure(&mut self, items: Items, users: &[u64]) -> Result<Measurement> {
-        let (world, stop) = (&self.study.prepared.world, &self.study.interrupt.hard);
-        let batch = self.study.prepared.config.eval.num_envs;
-        let texts = if items == Items::Train { Vec::new() } else { world.pool(items)? };
-        let snapshot = self.agent.learner().snapshot(&texts)?;
-        measure_agent(world, items, self.judge.as_mut(), &snapshot, users, batch, stop)
+    fn measure(&mut self, split: &str, episodes: &[u64]) -> Result<Measurement> {
+        let snapshot = self.agent.learner().snapshot(&self.task.texts(split)?)?;
+        self.task.measure(split, self.judge.as_mut(), &snapshot, episodes, &self.study.interrupt.hard)
     }
 
     fn finish(mut self, trial: &TrialId, bar: &TrialProgress) -> Result<TrialRecord> {
         bar.say("measuring");
-        let users = self.seeds.test_users(self.study.prepared.config.eval.users);
+        let episodes = self.seeds.test(self.plan.eval.episodes);
         let mut measurements = BTreeMap::new();
-        for items in self.study.prepared.world.measurements() {
-            let found = self.measure(items, &users)?;
-            self.record(Phase::Evaluation, Some(&format!("final/{}", items.name())), values(&found))?;
-            measurements.insert(items, found);
+        for split in self.study.prepared.splits() {
+            let found = self.measure(split.name, &episodes)?;
+            self.record(Phase::Evaluation, Some(&format!("final/{}", split.name)), found.values())?;
+            measurements.insert(split.name.to_owned(), found);
         }
         self.log.sync()?;
         let (env_steps, wall_secs) = (self.at.env_steps, self.at.train_secs);
@@ -248,12 +254,3 @@ impl<'a> Training<'a> {
         Ok(())
     }
 }
-
-fn values(found: &Measurement) -> BTreeMap<String, f64> {
-    let mut values = found.metrics.clone();
-    values.insert("episode_return".into(), found.episode_return);
-    values
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,67 +1,56 @@
 //! From the results of trials to `summary.json`.
 
-use super::NAME;
-use super::config::RecSimConfig;
-use super::study::Prepared;
-use super::trial::TrialRecord;
-use super::world::{Items, World};
+use super::{Prepared, SplitInfo, TrialId, TrialOutcome, TrialRecord};
 use crate::arms::{Arm, ArmBackbone, Kind};
-use crate::study::{TrialId, TrialOutcome};
 use anyhow::Result;
 use retune::rng::Seed;
 use retune::stats::Bootstrap;
 use retune::track::{
-    Anchor, ArmKind, ArmSummary, Comparison, ExtraMetric, Failure, Ledger, MetricInfo, Reference, SCHEMA, ScoreSet,
-    Split, SplitArm, Status, Summary, sentence,
+    ArmKind, ArmSummary, Comparison, ExtraMetric, Failure, Ledger, Reference, SCHEMA, ScoreSet, Split, SplitArm,
+    Status, Summary, sentence,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Trials with how they ended.
 pub type Results = [(TrialId, TrialOutcome<TrialRecord>)];
 
-/// Units of the measures beside the return; what has none is left out.
-const UNITS: &[(&str, &str)] =
-    &[("discounted_return", "minutes watched"), ("episode_length", "steps"), ("topics_consumed", "topics")];
-
 /// The results of a study with everything that follows from them.
 ///
 /// # Errors
 /// If a score is not a number.
-pub fn summarise(prepared: &Prepared, preset: &str, results: &Results) -> Result<Summary> {
-    let Prepared { config, arms, .. } = prepared;
-    let kinds: BTreeSet<Items> = records(results).flat_map(|r| r.measurements.keys().copied()).collect();
+pub fn summarise(prepared: &dyn Prepared, preset: &str, results: &Results) -> Result<Summary> {
+    let plan = prepared.plan();
+    let measured: BTreeSet<&str> = records(results).flat_map(|r| r.measurements.keys().map(String::as_str)).collect();
+    let (main, others) = main_and_others(prepared);
     let mut summary = Summary {
         schema: SCHEMA,
-        experiment: NAME.to_owned(),
+        experiment: prepared.info().name.to_owned(),
         preset: preset.to_owned(),
         status: status(results),
-        metric: metric(),
-        arms: arms.iter().map(|arm| arm_summary(arm, config, results)).collect(),
+        metric: prepared.metric(),
+        arms: plan.arms.iter().map(|arm| arm_summary(arm, prepared, main, results)).collect(),
         comparisons: Vec::new(),
         verdict: Vec::new(),
-        measured_on: Some(measured_on(Items::Train).to_owned()),
-        references: references(Items::Train, results),
-        splits: kinds.iter().filter(|i| **i != Items::Train).map(|&items| split(arms, items, results)).collect(),
-        warnings: warnings(&prepared.world, results),
+        measured_on: Some(main.measured_on.to_owned()),
+        references: references(prepared, main, results),
+        splits: others
+            .into_iter()
+            .filter(|other| measured.contains(other.name))
+            .map(|other| split(prepared, other, results))
+            .collect(),
+        warnings: warnings(prepared, results),
     };
-    let bootstrap =
-        Bootstrap::new(Seed::root(config.seed).child("bootstrap")).with(config.report.replications, 0.95)?;
+    let bootstrap = Bootstrap::new(Seed::root(plan.seed).child("bootstrap")).with(plan.replications, 0.95)?;
     summary.fill_statistics(&bootstrap)?;
-    add_control(&mut summary, arms, &bootstrap)?;
+    add_control(&mut summary, &plan.arms, &bootstrap)?;
     Ok(summary)
 }
 
-/// What the scores are.
-#[must_use]
-pub fn metric() -> MetricInfo {
-    MetricInfo { name: "episode_return".to_owned(), unit: "minutes watched".to_owned(), higher_is_better: true }
-}
-
-fn measured_on(items: Items) -> &'static str {
-    match items {
-        Items::Train => "users never met in training",
-        Items::ColdStart => "items never seen in training",
-    }
+/// The measurement that scores come from, and the further ones.
+fn main_and_others(prepared: &dyn Prepared) -> (SplitInfo, Vec<SplitInfo>) {
+    let mut splits = prepared.splits();
+    let main = splits.remove(0);
+    (main, splits)
 }
 
 fn status(results: &Results) -> Status {
@@ -87,7 +76,7 @@ fn of_arm<'a>(arm: &Arm, results: &'a Results) -> Vec<&'a TrialRecord> {
     records(results).filter(|record| record.arm == name).collect()
 }
 
-fn arm_summary(arm: &Arm, config: &RecSimConfig, results: &Results) -> ArmSummary {
+fn arm_summary(arm: &Arm, prepared: &dyn Prepared, main: SplitInfo, results: &Results) -> ArmSummary {
     let records = of_arm(arm, results);
     let failures: Vec<Failure> = results
         .iter()
@@ -101,14 +90,14 @@ fn arm_summary(arm: &Arm, config: &RecSimConfig, results: &Results) -> ArmSummar
     ArmSummary {
         name: arm.to_string(),
         kind: kind(arm),
-        backbone: backbone(arm, config),
+        backbone: prepared.backbone(arm),
         description: arm.algorithm.about.to_owned(),
-        results: scores(&records, Items::Train),
+        results: scores(&records, main),
         ledger: mean_ledger(&records),
         trainable_parameters: records.first().map_or(0, |r| r.trainable_parameters as u64),
         failed_seeds: failures.iter().map(|f| f.seed).collect(),
         failures,
-        metrics: metrics(&records),
+        metrics: metrics(&records, prepared, main),
     }
 }
 
@@ -120,31 +109,23 @@ fn kind(arm: &Arm) -> ArmKind {
     }
 }
 
-fn backbone(arm: &Arm, config: &RecSimConfig) -> String {
-    if !arm.algorithm.trains || config.env.form == super::config::Form::Features {
-        return "none".to_owned();
-    }
-    arm.mode.name().to_owned()
-}
-
-fn scores(records: &[&TrialRecord], items: Items) -> ScoreSet {
-    let measured = records.iter().filter_map(|r| Some((r.seed, r.measurements.get(&items)?.episode_return)));
+fn scores(records: &[&TrialRecord], split: SplitInfo) -> ScoreSet {
+    let measured = records.iter().filter_map(|r| Some((r.seed, r.measurements.get(split.name)?.episode_return)));
     ScoreSet::measured(measured)
 }
 
-fn metrics(records: &[&TrialRecord]) -> BTreeMap<String, ExtraMetric> {
+fn metrics(records: &[&TrialRecord], prepared: &dyn Prepared, split: SplitInfo) -> BTreeMap<String, ExtraMetric> {
     let mut by_name: BTreeMap<String, Vec<(u64, f64)>> = BTreeMap::new();
     for record in records {
-        let Some(found) = record.measurements.get(&Items::Train) else { continue };
+        let Some(found) = record.measurements.get(split.name) else { continue };
         for (name, &value) in found.metrics.iter().filter(|(name, _)| !name.ends_with("_se")) {
             by_name.entry(name.clone()).or_default().push((record.seed, value));
         }
     }
-    let unit = |name: &str| UNITS.iter().find(|(n, _)| *n == name).map_or("", |(_, unit)| unit).to_owned();
     by_name
         .into_iter()
         .map(|(name, values)| {
-            let metric = ExtraMetric { unit: unit(&name), results: ScoreSet::measured(values) };
+            let metric = ExtraMetric { unit: prepared.unit(&name).to_owned(), results: ScoreSet::measured(values) };
             (name, metric)
         })
         .collect()
@@ -164,21 +145,18 @@ fn mean_ledger(records: &[&TrialRecord]) -> Ledger {
 }
 
 /// Policies that train nothing, as lines to compare with: the mean over all seeds.
-fn references(items: Items, results: &Results) -> Vec<Reference> {
+fn references(prepared: &dyn Prepared, split: SplitInfo, results: &Results) -> Vec<Reference> {
     let mut arms: Vec<Arm> = Vec::new();
     for (trial, _) in results {
         if trial.arm.is_policy() && !arms.contains(&trial.arm) {
             arms.push(trial.arm);
         }
     }
+    let anchors = prepared.info().anchors;
     arms.iter()
         .filter_map(|arm| {
-            let scores = scores(&of_arm(arm, results), items).scores;
-            let anchor = match arm.algorithm.name {
-                "random" => Some(Anchor::Zero),
-                "planner" => Some(Anchor::One),
-                _ => None,
-            };
+            let scores = scores(&of_arm(arm, results), split).scores;
+            let anchor = anchors.iter().find(|(name, _)| *name == arm.algorithm.name).map(|(_, anchor)| *anchor);
             (!scores.is_empty()).then(|| Reference {
                 name: arm.to_string(),
                 score: scores.iter().sum::<f64>() / scores.len() as f64,
@@ -189,22 +167,22 @@ fn references(items: Items, results: &Results) -> Vec<Reference> {
         .collect()
 }
 
-fn split(arms: &[Arm], items: Items, results: &Results) -> Split {
+fn split(prepared: &dyn Prepared, info: SplitInfo, results: &Results) -> Split {
+    let arms = prepared.plan().arms.iter();
     Split {
-        name: items.name().to_owned(),
-        measured_on: measured_on(items).to_owned(),
+        name: info.name.to_owned(),
+        measured_on: info.measured_on.to_owned(),
         arms: arms
-            .iter()
-            .map(|arm| SplitArm { name: arm.to_string(), results: scores(&of_arm(arm, results), items) })
+            .map(|arm| SplitArm { name: arm.to_string(), results: scores(&of_arm(arm, results), info) })
             .collect(),
-        references: references(items, results),
+        references: references(prepared, info, results),
         comparisons: Vec::new(),
     }
 }
 
 /// What the trials cannot say of themselves; failures and few seeds are told where the report is made.
-fn warnings(world: &World, results: &Results) -> Vec<String> {
-    let mut warnings = world.warnings().to_vec();
+fn warnings(prepared: &dyn Prepared, results: &Results) -> Vec<String> {
+    let mut warnings = prepared.warnings();
     let missing = results.iter().filter(|(_, o)| matches!(o, TrialOutcome::Interrupted)).count();
     if missing > 0 {
         warnings.push(format!("{missing} of {} trials were interrupted and are not counted.", results.len()));
