@@ -8,6 +8,7 @@ mod acting;
 mod config;
 pub mod learning;
 pub mod losses;
+pub mod net;
 pub mod popular;
 pub mod q_learning;
 pub mod random;

@@ -27,7 +27,7 @@ macro_rules! vectorized {
         }
     };
 }
-pub(super) use vectorized;
+pub(in crate::nn) use vectorized;
 
 /// 1.5·2²³: adding it rounds to an integer, which then sits in the low bits.
 const ROUND: f32 = 12_582_912.0;

@@ -124,7 +124,7 @@ pub(super) fn for_each(tasks: usize, work: usize, f: impl Fn(usize) + Send + Syn
 }
 
 /// Calls `f(i, chunk)` for consecutive chunks of `out`, as [`for_each`] does.
-pub(super) fn for_each_chunk<T: Send>(
+pub(in crate::nn) fn for_each_chunk<T: Send>(
     out: &mut [T],
     chunk: usize,
     work: usize,
