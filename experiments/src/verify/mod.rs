@@ -9,6 +9,7 @@ mod enumerate;
 mod fixed_points;
 mod golden;
 mod losses;
+mod replay;
 mod report;
 mod rollout_targets;
 mod slates;
@@ -34,7 +35,7 @@ pub struct Check {
 /// All checks, in the order of the table.
 #[must_use]
 pub fn checks() -> Vec<Check> {
-    [rollout_targets::CHECKS, losses::CHECKS, slates::CHECKS, fixed_points::CHECKS, tabular::CHECKS]
+    [rollout_targets::CHECKS, losses::CHECKS, replay::CHECKS, slates::CHECKS, fixed_points::CHECKS, tabular::CHECKS]
         .concat()
         .into_iter()
         .map(|(name, against, run)| Check { name, against, run })

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use retune::agent::{Agent, Stop};
 use retune::env::Env;
+use retune::replay::{Priorities, PriorityConfig};
 use retune::rng::Seed;
 use retune::rollout::{Runner, RunnerConfig};
 use retune::slate::{ItemValues, SlateRule};
@@ -47,6 +48,7 @@ pub struct Subjects {
     pub project: fn(&Support, f64, f64, &[f64], &mut [f64]),
     pub cross_entropy: fn(&[f64], &[f64], &mut [f64]) -> f64,
     pub quantile_huber: fn(&[f64], &[f64], f64, &mut [f64]) -> f64,
+    pub priorities: fn(PriorityConfig, usize) -> Priorities,
     pub slate_value: fn(&ItemValues<'_>, &[u32]) -> f64,
     /// The slate that a rule puts together.
     pub select: fn(&ItemValues<'_>, SlateRule, usize) -> Result<Vec<u32>>,
@@ -72,6 +74,7 @@ impl Default for Subjects {
             project: Support::project::<f64>,
             cross_entropy: cross_entropy::<f64>,
             quantile_huber: quantile_huber::<f64>,
+            priorities: Priorities::new,
             slate_value: |items, slate| items.value(slate),
             select: |items, rule, size| Ok(items.select(rule, size)?.0),
             train,

@@ -2,6 +2,7 @@
 
 use super::{Subjects, checks, verify};
 use retune::env::{Env, EnvError, EnvSpec, EnvState, Status, Step, TimeLimit};
+use retune::replay::{Priorities, PriorityConfig};
 use retune_agents::losses::Support;
 use retune_agents::tabular::{TabularAlgorithm, TabularConfig};
 use retune_agents::targets::{Steps, TraceCut, VTrace, gae, greedy_value, q_lambda, retrace, v_trace};
@@ -231,6 +232,11 @@ const BROKEN: &[Broken] = &[
             }
         },
         &["quantile Huber"],
+    ),
+    (
+        "priorities to another power",
+        |s| s.priorities = |config, len| Priorities::new(PriorityConfig { alpha: 1.0 - config.alpha, ..config }, len),
+        &["prioritised replay, prob", "prioritised replay, imp"],
     ),
     (
         "a slate is worth its best item",
