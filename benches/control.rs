@@ -1,9 +1,9 @@
 //! Steps of the classic control tasks.
 
 use criterion::{Criterion, Throughput};
-use retune::env::{Env, TimeLimit};
+use retune::env::{Env, Slate, TimeLimit};
 use retune::rng::Seed;
-use retune_envs::control::{AcrobotPhysics, CartPolePhysics, Classic, MountainCarPhysics, Physics};
+use retune_envs::control::{AcrobotPhysics, CartPolePhysics, Classic, ControlTask, MountainCarPhysics, Physics};
 use std::hint::black_box;
 
 /// Env steps per measured batch.
@@ -38,6 +38,26 @@ fn bench<P: Physics>(c: &mut Criterion) {
         b.iter(|| {
             for action in &actions {
                 let step = env.step(action).expect("the action is legal");
+                if black_box(step).status.is_over() {
+                    env.reset(None).expect("a reset always succeeds");
+                }
+            }
+        });
+    });
+    group.finish();
+}
+
+/// CartPole as agents see it.
+pub fn candidates(c: &mut Criterion) {
+    let mut group = c.benchmark_group("control/cartpole");
+    group.throughput(Throughput::Elements(STEPS));
+    group.bench_function("as candidates", |b| {
+        let mut env = ControlTask::CartPole.candidates().expect("cart-pole has numbered actions");
+        env.reset(Some(0)).expect("a reset always succeeds");
+        let actions = [Slate(vec![0]), Slate(vec![1])];
+        b.iter(|| {
+            for t in 0..STEPS as usize {
+                let step = env.step(&actions[t % 2]).expect("the action is legal");
                 if black_box(step).status.is_over() {
                     env.reset(None).expect("a reset always succeeds");
                 }

@@ -8,5 +8,5 @@ fn kernels(c: &mut criterion::Criterion) {
     kernels::bench(c).expect("the shapes of the kernel benchmarks fit");
 }
 
-criterion::criterion_group!(benches, control::classic, rec_sim::interest_evolution, kernels);
+criterion::criterion_group!(benches, control::classic, control::candidates, rec_sim::interest_evolution, kernels);
 criterion::criterion_main!(benches);

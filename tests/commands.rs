@@ -45,6 +45,14 @@ fn describe_shows_every_setting_with_range_default_and_source() {
 }
 
 #[test]
+fn verify_passes_every_check() {
+    let report = json(&["verify", "--json"]);
+    let rows = report["rows"].as_array().expect("rows");
+    assert!(rows.len() > 40 && rows.iter().all(|row| row["passed"] == true), "{report}");
+    assert!(ok(&run(here(), &["verify", "--quiet"])).is_empty());
+}
+
+#[test]
 fn environments_keep_their_contract() {
     for env in [
         "rec_sim/interest_evolution/features",

@@ -3,7 +3,7 @@
 use crate::AsCandidates;
 use crate::control::{CartPole, ControlTask};
 use crate::finite::Finite;
-use crate::probe::{CandidateTabular, Mdp, SlateBandit, Tabular};
+use crate::probe::{CandidateTabular, Mdp, Probe, SlateBandit, Tabular, TextProbe, aliased};
 use crate::rec_sim::catalogue::{Columns, Source};
 use crate::rec_sim::{
     Catalogue, CatalogueConfig, EvolutionConfig, ExplorationConfig, InterestEvolution, InterestExploration,
@@ -54,6 +54,9 @@ fn probe_environments_conform() {
         check(|| Ok(CandidateTabular::new(mdp.clone())), &CandidateSampler);
         check(|| Ok(Finite::new(mdp.clone())), &DiscreteSampler);
     }
+    check(|| Ok(aliased()), &DiscreteSampler);
+    Probe::ALL.iter().for_each(|probe| check(|| probe.env(), &CandidateSampler));
+    check(|| Ok(TextProbe::new()), &CandidateSampler);
     check(|| Ok(SlateBandit::features()), &CandidateSampler);
     check(|| Ok(SlateBandit::texts()), &CandidateSampler);
 }

@@ -69,6 +69,11 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Check targets, losses and fixed points of the algorithms against exact numbers.
+    Verify {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Read texts from standard input, one a line, and write one JSON array of numbers a line.
     Embed {
         /// `embedded`, or the folder of a Hugging Face BERT (config.json, tokenizer.json, model.safetensors).

@@ -20,6 +20,7 @@ mod rec_sim;
 mod study;
 mod suggest;
 mod threads;
+mod verify;
 
 use clap::Parser;
 use std::io::Write;

@@ -12,6 +12,7 @@ mod new;
 mod report;
 mod reproduce;
 mod resume;
+mod verify;
 
 use crate::cli::{Command, OutputArgs};
 use crate::experiments;
@@ -41,6 +42,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::CheckEnv { name, output } => check_env::run(&name, output),
         Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
         Command::Infer { network, samples } => infer::run(&network, samples),
+        Command::Verify { output } => verify::run(output),
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }
