@@ -2,6 +2,7 @@
 //!
 //! A research simulator, not a medical device.
 
+pub mod baselines;
 pub mod bif;
 pub mod composite;
 pub mod env;
