@@ -9,6 +9,7 @@ pub mod env;
 pub mod gain;
 pub mod generators;
 pub mod inference;
+pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod problem;
