@@ -4,6 +4,7 @@
 
 pub mod baselines;
 pub mod bif;
+pub mod cases;
 pub mod composite;
 pub mod env;
 pub mod gain;
