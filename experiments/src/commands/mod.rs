@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod bench;
 mod check_env;
 mod compare;
 mod describe;
@@ -37,6 +38,9 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
         Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
+        Command::Bench { filter, threads, case, output } => {
+            bench::run(filter.as_deref(), threads, case.as_deref(), output)
+        }
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }

@@ -33,6 +33,12 @@ pub use vars::backward;
 
 use candle_core::{DType, Tensor};
 
+/// What computes matrix products on this machine, in words.
+#[must_use]
+pub fn matmul_kernel() -> &'static str {
+    matmul::Kernel::best().name()
+}
+
 /// Whether the kernels can take these tensors: F32 on the CPU.
 #[must_use]
 pub fn supports(tensors: &[&Tensor]) -> bool {

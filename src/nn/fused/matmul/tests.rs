@@ -4,7 +4,9 @@ use crate::nn::fused::threads::with_threads;
 use proptest::prelude::*;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {
-    (0..len as u64).map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 977) % 2003) as f32) / 1001.5 - 1.0).collect()
+    (0..len as u64)
+        .map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 977) % 2003) as f32) / 1001.5 - 1.0)
+        .collect()
 }
 
 /// One chain of fused multiply-adds per result, as the module promises.
