@@ -164,12 +164,20 @@ impl AdamW {
         &self.config
     }
 
-    /// Changes the trained parameters of `store` by one update. A parameter without a gradient stays as it is and
-    /// its moments do not age.
+    /// Changes the trained parameters of `store` by one update, as the schedule says. A parameter without a gradient
+    /// stays as it is and its moments do not age.
     ///
     /// # Errors
     /// [`Error::NonFinite`] naming the first gradient, in name order, that is not finite; nothing is then changed.
     pub fn step(&mut self, store: &ParamStore, grads: &Gradients) -> Result<StepReport> {
+        self.step_at(store, grads, self.config.schedule.factor(self.updates))
+    }
+
+    /// [`AdamW::step`] at `schedule_factor` times the learning rates, for a schedule that the caller keeps.
+    ///
+    /// # Errors
+    /// As [`AdamW::step`].
+    pub fn step_at(&mut self, store: &ParamStore, grads: &Gradients, schedule_factor: f64) -> Result<StepReport> {
         let pairs: Vec<(&str, &Var, Tensor)> = store
             .trainable()
             .filter_map(|(name, var)| grads.get(name).map(|grad| (name, var, grad)))
@@ -177,7 +185,6 @@ impl AdamW {
             .collect::<Result<_>>()?;
         let grad_norm = self.global_norm(&pairs)?;
         let clip_factor = self.config.max_grad_norm.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
-        let schedule_factor = self.config.schedule.factor(self.updates);
         for (name, var, grad) in &pairs {
             let learning_rate = self.config.learning_rate_of(name) * schedule_factor;
             let weight_decay = self.config.weight_decay_of(name);
