@@ -330,9 +330,8 @@ mod tests {
             returns: &[],
             reference: &[],
         };
-        let error = |batch: &PolicyBatch<'_, f32>| {
-            policy_loss(&loss, batch, &mut [0.0; 4], &mut []).unwrap_err().to_string()
-        };
+        let error =
+            |batch: &PolicyBatch<'_, f32>| policy_loss(&loss, batch, &mut [0.0; 4], &mut []).unwrap_err().to_string();
         assert!(error(&batch).contains("action 2 of 2 candidates"));
         let fewer = PolicyBatch { advantages: &[0.0], ..batch };
         assert_eq!(error(&fewer), "cannot restore: advantages has 1 entries, expected 2");
