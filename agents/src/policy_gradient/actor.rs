@@ -10,7 +10,7 @@ use retune::rng::StreamRng;
 use std::sync::Arc;
 
 /// Draws a candidate in training, takes the most probable one in evaluation.
-pub(super) struct SoftmaxActor {
+pub(crate) struct SoftmaxActor {
     predictor: Box<dyn Predictor>,
     out: Outputs,
     log_probs: Vec<f64>,

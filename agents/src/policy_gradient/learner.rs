@@ -351,10 +351,10 @@ impl Round {
 
 /// Gradients of logits and of values.
 fn split(grads: &mut Outputs, has_values: bool) -> (&mut [f32], &mut [f32]) {
-    match grads.heads_mut() {
-        [policy, value, ..] if has_values => (policy, value),
-        [policy, ..] => (policy, &mut []),
-        [] => (&mut [], &mut []),
+    match grads.heads_mut().split_first_mut() {
+        Some((policy, [value, ..])) if has_values => (policy, value),
+        Some((policy, _)) => (policy, &mut []),
+        None => (&mut [], &mut []),
     }
 }
 

@@ -16,14 +16,14 @@ mod learner;
 mod recipe;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use config::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, VanillaConfig};
 pub use recipe::{Estimator, Recipe};
 
 use crate::learning::Setup;
 use crate::net::{Head, NetConfig, Predictor};
-use actor::SoftmaxActor;
+pub(crate) use actor::SoftmaxActor;
 use learner::PolicyLearner;
 use retune::agent::{Actor, Agent, Learner};
 use retune::env::{CandidateObs, Slate};
