@@ -1,6 +1,6 @@
 //! Whole agents on tasks whose values are known.
 
-use super::tasks::{Forever, GAMMA, STATES, Walk};
+use super::tasks::{Forever, GAMMA, Walk};
 use crate::dqn::{Bootstrap, Distribution, DqnAgent, DqnConfig, Exploration, Prioritized};
 use crate::learning::LearningConfig;
 use crate::losses::TdLoss;
@@ -119,9 +119,9 @@ fn values_reach_their_fixed_points() {
         let mut agent = trained(&config, |_| Walk::new(), 6_400);
         let got = values(&mut agent, &Walk::all(), Walk::new().spec());
         let expected = if config.bootstrap == Bootstrap::Greedy { best } else { uniform };
-        for s in 0..STATES {
-            for a in 0..2 {
-                let (got, expected) = (got[s * 3 + a], expected[s][a]);
+        for (s, expected) in expected.iter().enumerate() {
+            for (a, expected) in expected.iter().enumerate() {
+                let got = got[s * 3 + a];
                 assert!((got - expected).abs() < 0.05, "{name}: Q({s}, {a}) = {got}, expected {expected}");
             }
         }

@@ -98,14 +98,14 @@ proptest! {
             let len = 2 * CANDIDATES * width;
             let (outputs, next) = (&outputs[..len], &next[..len]);
             let (_, grads) = compare(&config, outputs, next, next);
-            for i in 0..len {
+            for (i, grad) in grads.iter().enumerate() {
                 let at = |h: f32| {
                     let mut moved = outputs.to_vec();
                     moved[i] += h;
                     compare(&config, &moved, next, next).0.loss
                 };
                 let numeric = (at(1e-2) - at(-1e-2)) / 2e-2;
-                prop_assert!((f64::from(grads[i]) - numeric).abs() < 1e-2, "{config:?}: {i}: {} {numeric}", grads[i]);
+                prop_assert!((f64::from(*grad) - numeric).abs() < 1e-2, "{config:?}: {i}: {grad} {numeric}");
             }
         }
     }

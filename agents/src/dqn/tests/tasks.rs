@@ -42,9 +42,9 @@ impl Walk {
         let mut q = [[0.0; 2]; STATES];
         for _ in 0..200 {
             let v: Vec<f64> = q.iter().map(|&q| value(q)).collect();
-            for s in 0..STATES {
-                q[s][0] = if s == 0 { 0.0 } else { GAMMA * v[s - 1] };
-                q[s][1] = if s + 1 == STATES { 1.0 } else { GAMMA * v[s + 1] };
+            for (s, q) in q.iter_mut().enumerate() {
+                q[0] = if s == 0 { 0.0 } else { GAMMA * v[s - 1] };
+                q[1] = if s + 1 == STATES { 1.0 } else { GAMMA * v[s + 1] };
             }
         }
         q
