@@ -46,7 +46,12 @@ fn describe_shows_every_setting_with_range_default_and_source() {
 
 #[test]
 fn environments_keep_their_contract() {
-    for env in ["rec_sim/interest_evolution/features", "rec_sim/interest_evolution/text", "control/cartpole"] {
+    for env in [
+        "rec_sim/interest_evolution/features",
+        "rec_sim/interest_evolution/text",
+        "control/cartpole",
+        "diag_query/child",
+    ] {
         let report = json(&["check-env", env, "--json"]);
         let rows = report["rows"].as_array().expect("rows");
         assert!(rows.len() > 5 && rows.iter().all(|row| row["passed"] == true), "{report}");
@@ -122,4 +127,31 @@ fn studies_can_be_reported_again_and_compared() {
         assert_eq!(output.status.code(), Some(2), "{command:?}");
         assert!(stderr(&output).contains("nowhere"), "{command:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn infer_answers_lines_and_names_what_is_wrong() {
+    let bif = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/networks/asia.bif");
+    let ask = |input: &str| run_with_input(here(), &["infer", "--network", bif], input.as_bytes());
+    let answers = ok(&ask("{\"target\": \"lung\", \"evidence\": {\"smoke\": \"no\"}}\n\n{\"target\": \"lung\"}\n\
+         {\"target\": \"smoke\", \"evidence\": {\"smoke\": {\"yes\": 0.9, \"no\": 0.1}}}\n"));
+    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let p = |i: usize, state: &str| answers[i]["posterior"][state].as_f64().expect("a number");
+    assert_eq!(answers.len(), 3);
+    assert!(
+        (p(0, "yes") - 0.01).abs() < 1e-12 && (p(1, "yes") - 0.055).abs() < 1e-12 && (p(2, "yes") - 0.9).abs() < 1e-12
+    );
+    assert!((answers[0]["log_evidence"].as_f64().expect("a number") - 0.5f64.ln()).abs() < 1e-12);
+    for (input, expected) in [
+        ("{\"target\": \"lungs\"}", "line 1: there is no variable lungs in the network; did you mean `lung`?"),
+        ("\n{\"target\": \"lung\", \"evidence\": {\"smoke\": \"maybe\"}}", "line 2: smoke has no state maybe"),
+        ("{\"target\": \"lung\", \"evidence\": {\"tub\": \"yes\", \"either\": \"no\"}}", "probability zero"),
+        ("{\"evidence\": {}}", "missing field `target`"),
+    ] {
+        let refused = ask(input);
+        assert_eq!(refused.status.code(), Some(2), "{input}");
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+    }
+    let missing = run_with_input(here(), &["infer", "--network", "no.bif"], b"");
+    assert_eq!(missing.status.code(), Some(2));
 }

@@ -1,5 +1,5 @@
 //! Learning algorithms and supervised baselines, one folder each. They see [`retune::env::CandidateObs`] and answer
-//! with a [`retune::env::Slate`]; none of them names an environment.
+//! with a [`retune::env::Slate`] (those of [`tabular`] see and answer with numbers); none of them names an environment.
 //!
 //! [`build_agent`] makes any of them by [`AgentKind`]. What they share: [`scorer`] (the model that scores a candidate
 //! in a state) and [`learning`] (one update and everything around it, the same budget for all).
@@ -19,6 +19,7 @@ pub mod scorer;
 pub mod supervised;
 pub mod supervised_planner;
 pub mod supervised_then_q_learning;
+pub mod tabular;
 pub mod targets;
 #[cfg(test)]
 mod testing;

@@ -3,9 +3,10 @@
 use crate::testing::{DynAgent, bandit_value_of, build, go_on, runner, score, train};
 use crate::{AgentConfig, AgentKind, LearningConfig, Role, TextModel, build_agent};
 use candle_core::Device;
+use retune::Error;
 use retune::agent::{Agent, Mode, Rollout, Segment, Stop, Transition};
 use retune::backbone::{BackboneOptions, FeatureCache, LoadOptions, TrainMode, Weights};
-use retune::env::{CandidateObs, Env, Slate, Status};
+use retune::env::{CandidateObs, Env, Slate, Status, TextId};
 use retune::persist::StateDict;
 use retune::rng::{Seed, StreamRng};
 use retune::rollout::RunnerConfig;
@@ -325,7 +326,7 @@ mod texts {
         let weights =
             Weights::from_bytes(files::NAME, files::CONFIG, files::TOKENIZER, files::WEIGHTS, &options).unwrap();
         let options = BackboneOptions { mode, ..BackboneOptions::default() };
-        TextModel { weights, options, cache: FeatureCache::new(1 << 20) }
+        TextModel { weights, options, cache: FeatureCache::new(1 << 20), stop: Stop::new() }
     }
 
     fn bandit(_: usize) -> SlateBandit {
@@ -406,6 +407,25 @@ mod texts {
             playing.load(&state, "runner.").unwrap();
             go_on(second.as_mut(), &mut playing, 1);
             assert_same(&state_of_whole, &state_of(second.as_mut()), kind.name());
+        }
+    }
+
+    #[test]
+    fn reading_texts_ends_at_a_request_to_stop() {
+        let spec = bandit(0).spec().clone();
+        let ids: Vec<TextId> = (0..spec.texts.as_slice().len() as u32).map(TextId).collect();
+        for mode in [TrainMode::Frozen, TrainMode::Lora] {
+            // Without room, so that nothing is found in the cache and everything must be read.
+            let text = TextModel { cache: FeatureCache::new(0), ..model(mode) };
+            let mut agent = with_texts(AgentKind::QLearning, &config(), &text);
+            agent.learner().snapshot(&ids).expect("nobody has asked to stop");
+            let before = agent.learner().ledger();
+            text.stop.request();
+            assert!(matches!(agent.learner().snapshot(&ids), Err(Error::Interrupted)), "{mode:?}");
+            assert_eq!(agent.learner().ledger(), before, "{mode:?}: a text was read after the request");
+            agent.learner().snapshot(&[]).expect("the table of training is there already");
+            let again = build_agent(AgentKind::QLearning, &config(), &spec, Some(&text), &Device::Cpu, Seed::root(1));
+            assert!(matches!(again, Err(Error::Interrupted)), "{mode:?}");
         }
     }
 

@@ -21,3 +21,22 @@ pub mod wordnet_glosses {
     /// Licence text, which travels with every copy.
     pub const LICENSE: &str = include_str!("../catalogue/wordnet_glosses.LICENSE");
 }
+
+/// Bayesian networks in BIF (bnlearn Bayesian Network Repository, CC BY-SA 3.0; see `networks/LICENSE-NOTE.md`).
+pub mod networks {
+    /// ASIA, 8 variables: chest clinic.
+    pub const ASIA: &[u8] = include_bytes!("../networks/asia.bif");
+    /// CHILD, 20 variables: congenital heart disease in newborns.
+    pub const CHILD: &[u8] = include_bytes!("../networks/child.bif");
+    /// ALARM, 37 variables: monitoring of patients in intensive care.
+    pub const ALARM: &[u8] = include_bytes!("../networks/alarm.bif");
+    /// HEPAR II, 70 variables: disorders of the liver.
+    pub const HEPAR2: &[u8] = include_bytes!("../networks/hepar2.bif");
+    /// PATHFINDER, 109 variables: diseases of lymph nodes.
+    pub const PATHFINDER: &[u8] = include_bytes!("../networks/pathfinder.bif");
+    /// Per network: default targets, findings with the kind of test that sets their cost, and names for people. Made
+    /// for this project.
+    pub const ROLES: &str = include_str!("../networks/roles.json");
+    /// Origin, original works and licence, which travel with every copy.
+    pub const LICENSE_NOTE: &str = include_str!("../networks/LICENSE-NOTE.md");
+}

@@ -4,6 +4,7 @@ use crate::failure::bad_input;
 use crate::suggest::did_you_mean;
 use anyhow::Result;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What an arm stands for in the comparison.
@@ -31,42 +32,18 @@ pub struct Algorithm {
     pub about: &'static str,
 }
 
-/// Every algorithm, references first.
-pub const ALGORITHMS: &[Algorithm] = &[
-    reference("random", "Shows a slate drawn uniformly from the candidates."),
-    reference("myopic", "Knows the user model: shows what is most likely to be clicked now."),
-    reference("top_quality", "Knows the mean quality of every topic: shows the best, whatever the user likes."),
-    reference("planner", "Knows the user model: shows the slate with the largest expected return."),
-    Algorithm {
-        name: "popular",
-        kind: Kind::Supervised,
-        trains: false,
-        about: "Counts clicks and watch time per item in logged data and shows the most popular.",
-    },
-    Algorithm {
-        name: "supervised",
-        kind: Kind::Supervised,
-        trains: true,
-        about: "Predicts click and watch time from logged random slates, shows the best predicted.",
-    },
-    Algorithm {
-        name: "supervised_planner",
-        kind: Kind::Reference,
-        trains: true,
-        about: "Predicts click and quality from logged random slates, then plans with the known budget rule.",
-    },
-    rl("sarsa", "SlateQ on the slates really shown, with a value for nothing clicked."),
-    rl("q_learning", "SlateQ towards the best next slate, with a value for nothing clicked."),
-    rl("reinforce", "Policy gradient on slates, with a baseline and an entropy bonus."),
-    rl("supervised_then_q_learning", "Begins as `supervised`, goes on as `q_learning`."),
-];
+impl Algorithm {
+    /// A fixed policy to compare with.
+    #[must_use]
+    pub const fn reference(name: &'static str, about: &'static str) -> Self {
+        Self { name, kind: Kind::Reference, trains: false, about }
+    }
 
-const fn reference(name: &'static str, about: &'static str) -> Algorithm {
-    Algorithm { name, kind: Kind::Reference, trains: false, about }
-}
-
-const fn rl(name: &'static str, about: &'static str) -> Algorithm {
-    Algorithm { name, kind: Kind::Rl, trains: true, about }
+    /// One that learns from rewards, with a network.
+    #[must_use]
+    pub const fn rl(name: &'static str, about: &'static str) -> Self {
+        Self { name, kind: Kind::Rl, trains: true, about }
+    }
 }
 
 /// What of the backbone is trained.
@@ -140,12 +117,18 @@ pub struct Arm {
 }
 
 impl Arm {
-    /// Reads `algorithm[:mode][@backbone]`.
+    /// The algorithm as it is: nothing of a backbone trained, the study's own.
+    #[must_use]
+    pub fn plain(algorithm: Algorithm) -> Self {
+        Self { algorithm, mode: TrainMode::Frozen, backbone: None }
+    }
+
+    /// Reads `algorithm[:mode][@backbone]`, the algorithm one of `algorithms`.
     ///
     /// # Errors
     /// [`crate::failure::BadInput`] with the nearest name for an unknown part, or if a mode or backbone is given to
     /// an algorithm that trains no network.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str, algorithms: &[Algorithm]) -> Result<Self> {
         let (rest, backbone) = match text.split_once('@') {
             Some((rest, backbone)) => (rest, Some(backbone)),
             None => (text, None),
@@ -154,7 +137,7 @@ impl Arm {
             Some((name, mode)) => (name, Some(mode)),
             None => (rest, None),
         };
-        let algorithm = choose(text, "arm", name, ALGORITHMS, |a| a.name)?;
+        let algorithm = choose(text, "arm", name, algorithms, |a| a.name)?;
         if !algorithm.trains && (mode.is_some() || backbone.is_some()) {
             return Err(bad_input(format!("arm `{text}`: `{name}` trains no network; write just `{name}`")));
         }
@@ -167,14 +150,6 @@ impl Arm {
     #[must_use]
     pub fn is_policy(&self) -> bool {
         self.algorithm.kind == Kind::Reference && !self.algorithm.trains
-    }
-
-    /// The references that are the ends of the normalized scale: `random` is 0, `planner` is 1.
-    #[must_use]
-    pub fn anchors() -> Vec<Self> {
-        let fixed = |name: &&Algorithm| ["random", "planner"].contains(&name.name);
-        let arm = |&algorithm| Self { algorithm, mode: TrainMode::Frozen, backbone: None };
-        ALGORITHMS.iter().filter(fixed).map(arm).collect()
     }
 
     /// Name of the folder that holds its trials; `:` and `@` are not welcome in file names everywhere.
@@ -222,10 +197,10 @@ fn choose<T: Copy>(arm: &str, what: &str, given: &str, all: &[T], name: impl Fn(
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] for an unknown arm, an arm named twice, or an empty list.
-pub fn parse_all(names: &[String]) -> Result<Vec<Arm>> {
+pub fn parse_all(names: &[String], algorithms: &[Algorithm]) -> Result<Vec<Arm>> {
     let mut arms: Vec<Arm> = Vec::with_capacity(names.len());
     for name in names {
-        let arm = Arm::parse(name)?;
+        let arm = Arm::parse(name, algorithms)?;
         if arms.contains(&arm) {
             return Err(bad_input(format!("arm `{arm}` is named twice")));
         }
@@ -237,25 +212,58 @@ pub fn parse_all(names: &[String]) -> Result<Vec<Arm>> {
     Ok(arms)
 }
 
+/// Learning settings of one arm: those for all (`agent`), then those for this one (`own`, by spelling).
+#[must_use]
+pub fn settings(arm: &Arm, agent: &toml::Table, own: &BTreeMap<String, toml::Table>) -> toml::Table {
+    let mut table = agent.clone();
+    for own in arm.setting_names().iter().filter_map(|name| own.get(name)) {
+        merge(&mut table, own);
+    }
+    table
+}
+
+fn merge(into: &mut toml::Table, from: &toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => merge(inner, value),
+            _ => {
+                into.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALGORITHMS: &[Algorithm] = &[
+        Algorithm::reference("random", "r"),
+        Algorithm::reference("planner", "p"),
+        Algorithm::rl("q_learning", "q"),
+        Algorithm::rl("sarsa", "s"),
+        Algorithm { name: "supervised", kind: Kind::Supervised, trains: true, about: "u" },
+    ];
+
+    fn parse(name: &str) -> Result<Arm> {
+        Arm::parse(name, ALGORITHMS)
+    }
+
     #[test]
     fn spellings_are_read_and_written_back() {
         for name in ["random", "q_learning", "q_learning:lora", "supervised:full@random", "sarsa@random"] {
-            assert_eq!(Arm::parse(name).expect("known").to_string(), name);
+            assert_eq!(parse(name).expect("known").to_string(), name);
         }
-        assert_eq!(Arm::parse("q_learning:frozen").expect("known").to_string(), "q_learning");
+        assert_eq!(parse("q_learning:frozen").expect("known").to_string(), "q_learning");
     }
 
     #[test]
     fn unknown_parts_are_named_with_a_suggestion() {
-        let message = |name: &str| Arm::parse(name).expect_err("unknown").to_string();
+        let message = |name: &str| parse(name).expect_err("unknown").to_string();
         assert!(message("q_lerning").contains("did you mean `q_learning`?"));
         assert!(message("q_learning:lore").contains("did you mean `lora`?"));
         assert!(message("q_learning@randon").contains("did you mean `random`?"));
         assert!(message("planner:lora").contains("trains no network"));
-        assert!(parse_all(&["sarsa".into(), "sarsa:frozen".into()]).is_err());
+        assert!(parse_all(&["sarsa".into(), "sarsa:frozen".into()], ALGORITHMS).is_err());
     }
 }

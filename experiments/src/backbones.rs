@@ -6,7 +6,7 @@ use crate::threads::cores;
 use anyhow::Result;
 use candle_core::Device;
 use retune::agent::{Ledger, Stop};
-use retune::backbone::{Backbone, BackboneOptions, FeatureCache, LoadOptions, TrainMode, Weights};
+use retune::backbone::{Backbone, BackboneOptions, FeatureCache, LoadOptions, TrainMode, WeightForm, Weights};
 use retune::env::{TextId, TextTable};
 use retune::nn::ParamStore;
 use retune::nn::fused::threads::with_threads;
@@ -18,13 +18,14 @@ use std::sync::{Mutex, PoisonError};
 /// Most that the shared cache of text vectors may hold. The embedded catalogue takes 5 MB per encoder.
 const CACHE_BYTES: usize = 256 << 20;
 
-/// Reads a backbone: `embedded`, `random` (the embedded network before any training) or a folder.
+/// Reads a backbone: `embedded`, `random` (the embedded network before any training) or a folder. `form` says how its
+/// weights are kept in memory.
 ///
 /// # Errors
 /// If the folder does not hold a usable BERT; a tensor that is missing, superfluous or misshapen is named.
-pub fn load(name: &str, seed: Seed) -> Result<Weights> {
+pub fn load(name: &str, form: WeightForm, seed: Seed) -> Result<Weights> {
     // A tensor that nothing needs is refused: the folder may hold another model than its owner thinks.
-    let options = LoadOptions { strict: true, ..LoadOptions::default() };
+    let options = LoadOptions { strict: true, form, ..LoadOptions::default() };
     match name {
         "embedded" => embedded(&options),
         "random" => Ok(Weights::random(&embedded(&options)?, seed)?),
@@ -118,9 +119,10 @@ impl Backbones {
         root: Seed,
     ) -> Result<Self> {
         let embedded = arms.iter().any(|arm| arm.backbone == Some(ArmBackbone::Embedded));
+        let embedded = if embedded { Some(load("embedded", study.form(), root)?) } else { None };
         Ok(Self {
             study,
-            embedded: if embedded { Some(load("embedded", root)?) } else { None },
+            embedded,
             random: Mutex::default(),
             frozen: Mutex::default(),
             texts: texts.clone(),

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and nothing about how it is done.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use retune::backbone::WeightForm;
 use std::path::PathBuf;
 
 /// Does reinforcement learning make a pretrained model better than supervised learning does?
@@ -73,9 +74,23 @@ pub enum Command {
         /// `embedded`, or the folder of a Hugging Face BERT (config.json, tokenizer.json, model.safetensors).
         #[arg(long, value_name = "DIR")]
         backbone: String,
+        /// How weights are kept in memory: `f32`, or `u8` for a quarter of it.
+        #[arg(long, value_enum, default_value = "f32")]
+        weights: WeightsArg,
         /// Where to compute: `auto`, `cpu` or `cuda:N`.
         #[arg(long, default_value = "auto")]
         device: String,
+    },
+    /// Answer questions about a Bayesian network: JSON lines `{"target": "T", "evidence": {"A": "yes"}}` from standard
+    /// input, a line `{"posterior": {"state": p}, "log_evidence": nats}` for each on standard output. In place of a
+    /// state, a noisy answer is a likelihood for each state: `{"A": {"yes": 0.9, "no": 0.1}}`.
+    Infer {
+        /// The network, in BIF.
+        #[arg(long, value_name = "FILE.bif")]
+        network: PathBuf,
+        /// Samples where exact tables would not fit; 0 refuses such questions.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        samples: usize,
     },
     /// Show device, threads, instruction set, backbone files, and whether gradients reach every parameter.
     Doctor {
@@ -90,6 +105,26 @@ pub enum Command {
     },
 }
 
+/// The option `--weights`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WeightsArg {
+    /// 32-bit floats.
+    F32,
+    /// 8-bit rows.
+    U8,
+}
+
+impl WeightsArg {
+    /// As the library calls it.
+    #[must_use]
+    pub fn form(self) -> WeightForm {
+        match self {
+            Self::F32 => WeightForm::F32,
+            Self::U8 => WeightForm::U8,
+        }
+    }
+}
+
 /// What a command prints.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct OutputArgs {
@@ -101,19 +136,19 @@ pub struct OutputArgs {
     pub quiet: bool,
 }
 
-/// Options of `experiment rec_sim`. Later ones win: preset, `--config`, `--set`, then the other options.
+/// Options of every study. Later ones win: preset, `--config`, `--set`, then the other options.
 #[derive(Args, Debug, Default)]
-pub struct RecSimArgs {
-    /// Named settings to begin from: quick (the default), standard, full, features.
+pub struct StudyArgs {
+    /// Named settings to begin from; see `experiment list`. Default: quick.
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
     /// Settings in a TOML file, on top of the preset.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// One setting, such as `env.num_candidates=15`; may be given several times. See `experiment describe rec_sim`.
+    /// One setting, such as `train.env_steps=50000`; may be given several times. See `experiment describe NAME`.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Arms to compare, such as `random,supervised,q_learning:lora,q_learning@random`.
+    /// Arms to compare, such as `random,supervised,q_learning:lora,q_learning@random`; see `experiment list`.
     #[arg(long, value_name = "A,B,…")]
     pub arms: Option<String>,
     /// Number of seeds: every arm is trained once with each.
@@ -128,6 +163,37 @@ pub struct RecSimArgs {
     /// Actor threads in each trial; 0 runs a trial in one thread. The results are the same.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub actors: Option<String>,
+    /// Folder to write, which must not exist. Default: runs/EXPERIMENT/PRESET-SEED, with a number if that is taken.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Options that are settings, as (option, key, value).
+pub type Flags<'a> = Vec<(&'static str, &'static str, &'a str)>;
+
+impl StudyArgs {
+    /// The options that are settings.
+    #[must_use]
+    pub fn flags(&self) -> Flags<'_> {
+        given([
+            ("--arms", "arms", &self.arms),
+            ("--seeds", "seeds", &self.seeds),
+            ("--seed", "seed", &self.seed),
+            ("--device", "device", &self.device),
+            ("--actors", "actors", &self.actors),
+        ])
+    }
+}
+
+/// Options of `experiment rec_sim`.
+#[derive(Args, Debug, Default)]
+pub struct RecSimArgs {
+    /// Those of every study.
+    #[command(flatten)]
+    pub study: StudyArgs,
     /// Text encoder: `embedded`, `random` (same network, untrained) or the folder of a Hugging Face BERT.
     #[arg(long, value_name = "embedded|random|DIR")]
     pub backbone: Option<String>,
@@ -143,32 +209,22 @@ pub struct RecSimArgs {
     /// Column of the catalogue with the quality; without it qualities are drawn per topic.
     #[arg(long, value_name = "COLUMN")]
     pub quality_column: Option<String>,
-    /// Folder to write, which must not exist. Default: runs/rec_sim/PRESET-SEED, with a number if that is taken.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// What to print.
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 impl RecSimArgs {
-    /// The options that are settings, as (option, key, value).
+    /// The options that are settings, apart from those of every study.
     #[must_use]
-    pub fn flags(&self) -> Vec<(&'static str, &'static str, &str)> {
-        [
-            ("--arms", "arms", &self.arms),
-            ("--seeds", "seeds", &self.seeds),
-            ("--seed", "seed", &self.seed),
-            ("--device", "device", &self.device),
-            ("--actors", "actors", &self.actors),
+    pub fn flags(&self) -> Flags<'_> {
+        given([
             ("--backbone", "backbone", &self.backbone),
             ("--catalog", "catalog.file", &self.catalog),
             ("--text-columns", "catalog.text_columns", &self.text_columns),
             ("--topic-column", "catalog.topic_column", &self.topic_column),
             ("--quality-column", "catalog.quality_column", &self.quality_column),
-        ]
-        .into_iter()
-        .filter_map(|(flag, key, value)| value.as_deref().map(|value| (flag, key, value)))
-        .collect()
+        ])
     }
+}
+
+fn given<'a, const N: usize>(options: [(&'static str, &'static str, &'a Option<String>); N]) -> Flags<'a> {
+    options.into_iter().filter_map(|(flag, key, value)| value.as_deref().map(|value| (flag, key, value))).collect()
 }

@@ -1,8 +1,8 @@
 //! The command `experiment`: studies of pretrained models under reinforcement learning, their presets and reports.
 //!
 //! Modules in reading order: `cli` (what can be asked), `config` (settings and where they come from), `arms`
-//! (methods under comparison), `study` (folder, manifest, order of work), `rec_sim` (the experiment), and
-//! `commands` (one module per command).
+//! (methods under comparison), `study` (what every study does), `rec_sim` (an experiment), `experiments` (all of them),
+//! and `commands` (one module per command).
 
 mod arms;
 mod backbones;
@@ -10,7 +10,9 @@ mod cli;
 mod commands;
 mod config;
 mod device;
+mod diag_query;
 mod envs;
+mod experiments;
 mod failure;
 mod interrupt;
 mod progress;

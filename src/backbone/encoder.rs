@@ -7,10 +7,11 @@ use super::batching::Batch;
 use super::options::Pooling;
 use super::{BertConfig, PREFIX};
 use crate::Result;
-use crate::nn::ParamStore;
 use crate::nn::ops::{self, Activation};
+use crate::nn::{ParamStore, Quantised};
 use crate::rng::Seed;
 use candle_core::{D, Tensor};
+use std::sync::Arc;
 
 /// Dropout of one forward pass. Probabilities are run settings; those of `config.json` are not used.
 #[derive(Clone, Debug)]
@@ -41,21 +42,83 @@ pub(super) struct Forward<'a> {
     pub(super) graph: bool,
     pub(super) adapters: Option<&'a Adapters>,
     pub(super) dropout: Option<&'a Dropout>,
+    /// Whether layers in the graph keep their input alone.
+    pub(super) recompute: bool,
+}
+
+/// What a [`Forward`] points to, for parts of it that are computed later.
+struct Owned {
+    config: BertConfig,
+    store: ParamStore,
+    adapters: Option<Adapters>,
+    dropout: Option<Dropout>,
+}
+
+impl Owned {
+    fn forward(&self) -> Forward<'_> {
+        Forward {
+            config: &self.config,
+            store: &self.store,
+            graph: true,
+            adapters: self.adapters.as_ref(),
+            dropout: self.dropout.as_ref(),
+            recompute: false,
+        }
+    }
 }
 
 impl Forward<'_> {
     /// Hidden states after the last layer, `[B, T, H]`.
     pub(super) fn hidden(&self, batch: &Batch) -> Result<Tensor> {
         let x = self.embed(batch)?;
-        (0..self.config.num_hidden_layers).try_fold(x, |x, layer| self.layer(layer, &x, &batch.mask))
+        self.layers(0, x, &batch.mask)
+    }
+
+    /// The layers from `first` on.
+    pub(super) fn layers(&self, first: usize, x: Tensor, mask: &Tensor) -> Result<Tensor> {
+        let layers = first..self.config.num_hidden_layers;
+        if !(self.graph && self.recompute) {
+            return layers.into_iter().try_fold(x, |x, layer| self.layer(layer, &x, mask));
+        }
+        let owned = Arc::new(Owned {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            adapters: self.adapters.cloned(),
+            dropout: self.dropout.cloned(),
+        });
+        layers.into_iter().try_fold(x, |x, layer| {
+            let prefix = format!("{PREFIX}encoder.layer.{layer}.");
+            let trained = self.store.trainable().filter(|(name, _)| name.starts_with(&prefix));
+            let params: Vec<Tensor> = trained.map(|(_, var)| var.as_tensor().clone()).collect();
+            let (owned, mask) = (owned.clone(), mask.clone());
+            let part = move |x: &Tensor| owned.forward().layer(layer, x, &mask).map_err(candle_core::Error::wrap);
+            Ok(ops::recompute(&x, &params, Box::new(part))?)
+        })
     }
 
     /// x₀ = Drop(LN(word + position + segment)), `[B, T, H]`.
     pub(super) fn embed(&self, batch: &Batch) -> Result<Tensor> {
-        let table = |name: &str| self.param(&format!("embeddings.{name}_embeddings.weight"));
-        let (words, positions, segments) = (table("word")?, table("position")?, table("token_type")?);
-        let sum = ops::embedding_sum(&words, &positions, &segments, &batch.ids, &batch.segments)?;
+        let (rows, tokens) = batch.ids.dims2()?;
+        let places = |count: usize| Tensor::arange(0, count as u32, batch.ids.device());
+        let (words, ids) = match self.quantised_table("word") {
+            Some(table) => (table.rows(&batch.ids)?, places(rows * tokens)?.reshape((rows, tokens))?),
+            None => (self.table("word")?, batch.ids.clone()),
+        };
+        let positions = match self.quantised_table("position") {
+            Some(table) => table.rows(&places(tokens.min(table.dims()[0]))?)?,
+            None => self.table("position")?,
+        };
+        let sum = ops::embedding_sum(&words, &positions, &self.table("token_type")?, &ids, &batch.segments)?;
         self.drop(&self.norm(&sum, None, "embeddings.LayerNorm")?, &["embeddings"], None)
+    }
+
+    fn table(&self, name: &str) -> Result<Tensor> {
+        self.param(&format!("embeddings.{name}_embeddings.weight"))
+    }
+
+    /// A table in 8 bits, of which only the rows in use are widened.
+    fn quantised_table(&self, name: &str) -> Option<&Quantised> {
+        self.store.quantised(&format!("{PREFIX}embeddings.{name}_embeddings.weight"))
     }
 
     /// One layer on `x` `[B, T, H]` with `mask` `[B, T]`.

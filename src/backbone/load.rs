@@ -2,7 +2,9 @@
 
 use super::names;
 use super::weight_file::WeightFile;
+use super::weights::{Params, WeightForm};
 use super::{BertConfig, LoadOptions};
+use crate::nn::Quantised;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use safetensors::tensor::Dtype;
@@ -37,7 +39,7 @@ pub(super) fn load(
     config: &BertConfig,
     options: &LoadOptions,
     path: &Path,
-) -> Result<(BTreeMap<String, Tensor>, LoadReport)> {
+) -> Result<(Params, LoadReport)> {
     let sources: Vec<(usize, String)> =
         files.iter().enumerate().flat_map(|(i, file)| file.names().into_iter().map(move |n| (i, n))).collect();
     // A config that asks for more layers than the file has tensors must not make us list their names.
@@ -70,14 +72,21 @@ pub(super) fn load(
     if !report.unused.is_empty() {
         tracing::warn!(file = %path.display(), tensors = report.unused.join(", "), "tensors that no parameter needs");
     }
-    let tensors = expected
-        .into_iter()
-        .map(|(name, shape)| {
-            let values = read(&found, &name)?;
-            Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
-        })
-        .collect::<Result<_>>()?;
-    Ok((tensors, report))
+    let mut params = Params::default();
+    for (name, shape) in expected {
+        let source = found[&name];
+        if source.info().dtype != Dtype::U8 {
+            let tensor = Tensor::from_vec(source.file.floats(source.name)?, shape, &Device::Cpu)?;
+            params.tensors.insert(name, tensor);
+            continue;
+        }
+        let matrix = quantised(&found, &name, source)?;
+        match options.form {
+            WeightForm::F32 => params.tensors.insert(name, matrix.to_f32()?).is_some(),
+            WeightForm::U8 => params.quantised.insert(name, matrix).is_some(),
+        };
+    }
+    Ok((params, report))
 }
 
 /// Lists everything that is missing, has another shape, or cannot be read as numbers.
@@ -153,11 +162,7 @@ fn is_used(found: &BTreeMap<String, Found<'_, '_>>, expected: &BTreeMap<String, 
         || name.strip_suffix(".scale").is_some_and(|matrix| expected.contains_key(matrix) && quantised(matrix))
 }
 
-fn read(found: &BTreeMap<String, Found<'_, '_>>, name: &str) -> Result<Vec<f32>> {
-    let source = found[name];
-    if source.info().dtype != Dtype::U8 {
-        return source.file.floats(source.name);
-    }
+fn quantised(found: &BTreeMap<String, Found<'_, '_>>, name: &str, source: Found<'_, '_>) -> Result<Quantised> {
     let scale = found[&format!("{name}.scale")];
     let scales = scale.file.floats(scale.name)?;
     if let Some(row) = scales.iter().position(|&s| s <= 0.0) {
@@ -165,10 +170,8 @@ fn read(found: &BTreeMap<String, Found<'_, '_>>, name: &str) -> Result<Vec<f32>>
             .file
             .invalid(format!("{}: scale {row} is {}, expected a positive number", scale.name, scales[row])));
     }
-    let quantised = source.file.quantised(source.name)?;
-    let columns = quantised.len().checked_div(scales.len()).unwrap_or(0).max(1);
-    let rows = quantised.chunks(columns).zip(&scales);
-    Ok(rows.flat_map(|(row, &scale)| row.iter().map(move |&q| (f32::from(q) - 128.0) * scale)).collect())
+    let shape = &source.info().shape;
+    Quantised::new(source.file.quantised(source.name)?, scales, (shape[0], shape[1]))
 }
 
 impl<'a> Found<'a, '_> {

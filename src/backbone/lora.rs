@@ -115,9 +115,11 @@ impl Backbone {
     /// If a tensor cannot be copied.
     pub fn to_weights(&self, store: &ParamStore) -> Result<Weights> {
         let mut tensors = BTreeMap::new();
-        for (name, original) in self.weights.tensors() {
+        // What the store leaves out (an unused pooler) comes from the weights it was built from.
+        let originals = self.weights.tensors().map(|(name, tensor)| (name, Ok(tensor.clone())));
+        for (name, original) in originals.chain(self.weights.quantised().map(|(name, q)| (name, q.to_f32()))) {
             let full = format!("{PREFIX}{name}");
-            let tensor = if store.contains(&full) { store.detached(&full)? } else { original.clone() };
+            let tensor = if store.contains(&full) { store.detached(&full)? } else { original? };
             tensors.insert(name.to_owned(), tensor.to_device(&Device::Cpu)?.copy()?);
         }
         if self.adapters.is_some() && self.kept.is_empty() {

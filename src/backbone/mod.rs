@@ -32,7 +32,7 @@ pub use load::LoadReport;
 pub use model::Backbone;
 pub use options::{BackboneOptions, LoraOptions, Pooling, TrainMode};
 pub use tokenizer::Tokens;
-pub use weights::{LoadOptions, Weights};
+pub use weights::{LoadOptions, WeightForm, Weights};
 
 /// What the names of all parameters of a backbone begin with in a store.
 pub const PREFIX: &str = "backbone.";

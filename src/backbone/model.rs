@@ -3,7 +3,7 @@
 use super::batching::{Batch, Plan, min_rows, plan};
 use super::encoder::{Adapters, Dropout, Forward};
 use super::options::{BackboneOptions, Pooling, TrainMode};
-use super::weights::Weights;
+use super::weights::{WeightForm, Weights};
 use super::{BertConfig, PREFIX, Tokens, tokenizer, version};
 use crate::nn::ParamStore;
 use crate::{Error, Result};
@@ -35,6 +35,10 @@ impl Backbone {
     pub fn new(weights: &Weights, options: &BackboneOptions, store: &mut ParamStore) -> Result<Self> {
         let config = weights.config();
         options.validate(config, weights.has_pooler())?;
+        if weights.form() == WeightForm::U8 && options.mode != TrainMode::Frozen {
+            let expected = "8-bit weights cannot be trained; load them as f32, or use the mode frozen";
+            return Err(Error::config("weights", "u8", expected));
+        }
         for (name, tensor) in weights.tensors() {
             // An unused pooler would be trained without ever getting a gradient.
             if name.starts_with("pooler.") && options.pooling != Pooling::Pooler {
@@ -45,6 +49,11 @@ impl Backbone {
                 store.insert(&full, tensor)?
             } else {
                 store.insert_frozen(&full, tensor)?
+            }
+        }
+        for (name, matrix) in weights.quantised() {
+            if !name.starts_with("pooler.") || options.pooling == Pooling::Pooler {
+                store.insert_quantised(&format!("{PREFIX}{name}"), matrix)?;
             }
         }
         let adapters =
@@ -197,7 +206,7 @@ impl Backbone {
 
     pub(super) fn forward<'a>(&'a self, store: &'a ParamStore, graph: bool) -> Forward<'a> {
         let adapters = self.adapters.as_ref().filter(|_| self.kept.is_empty());
-        Forward { config: self.config(), store, graph, adapters, dropout: None }
+        Forward { config: self.config(), store, graph, adapters, dropout: None, recompute: self.options.recompute }
     }
 
     /// Refuses tokens that would read outside a table.

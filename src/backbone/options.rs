@@ -98,6 +98,9 @@ pub struct BackboneOptions {
     pub l2: bool,
     /// Longest text in tokens, `[CLS]` and `[SEP]` included; what is longer is cut off.
     pub max_length: usize,
+    /// Whether the backward pass computes the activations of each layer again instead of keeping them: about a third
+    /// more time for a fraction of the memory, the same bits.
+    pub recompute: bool,
 }
 
 impl Default for BackboneOptions {
@@ -110,6 +113,7 @@ impl Default for BackboneOptions {
             pooling: Pooling::Mean,
             l2: false,
             max_length: 128,
+            recompute: false,
         }
     }
 }

@@ -99,8 +99,7 @@ impl Backbone {
         for plan in plan(texts, self.config().max_position_embeddings) {
             let batch = self.batch(store, texts, &plan)?;
             let x = self.padded(&batch, &plan, states)?;
-            let x =
-                (cut..self.config().num_hidden_layers).try_fold(x, |x, layer| forward.layer(layer, &x, &batch.mask))?;
+            let x = forward.layers(cut, x, &batch.mask)?;
             let rows = forward.pool(&x, &batch.mask, self.options.pooling, self.options.l2)?;
             parts.push(rows.narrow(0, 0, plan.rows.len())?);
             order.extend_from_slice(&plan.rows);

@@ -9,9 +9,11 @@ pub mod ops;
 mod optim;
 mod params;
 pub mod plain;
+mod quantised;
 mod schedule;
 
 pub use gradients::{Gradients, Movement};
-pub use optim::{AdamW, AdamWConfig, Group, StepReport};
+pub use optim::{Adafactor, AdamW, Algorithm, Group, Optimizer, OptimizerConfig, Sgd, StepReport};
 pub use params::{Init, ParamStore, checksum};
+pub use quantised::Quantised;
 pub use schedule::{Schedule, ScheduleKind};

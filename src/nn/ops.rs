@@ -195,6 +195,16 @@ pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// `part(x)`, whose activations are computed again in the backward pass instead of being kept: memory for time. `params`
+/// are the variables that `part` uses. Values and gradients have the bits of `part` itself. Elsewhere than on the CPU
+/// the activations are kept.
+///
+/// # Errors
+/// If `part` fails.
+pub fn recompute(x: &Tensor, params: &[Tensor], part: fused::Part) -> Result<Tensor> {
+    if fused::supports(&[x]) { fused::recompute(x, params, part) } else { part(x) }
+}
+
 /// Inverted dropout: each entry is zero with probability `p`, else scaled by 1/(1 − p). The mask is a function of
 /// `key` and the position alone, so the same key gives the same mask in any thread, now and later.
 ///

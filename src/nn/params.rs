@@ -2,6 +2,7 @@
 //!
 //! candle's own `VarMap` iterates in hash order; sums over parameters (gradient norms, checksums) must not.
 
+use super::Quantised;
 use crate::persist::StateDict;
 use crate::rng::Seed;
 use crate::{Error, Result};
@@ -27,18 +28,25 @@ enum Value {
     Own(Var),
     /// In memory shared with other stores (frozen pretrained weights): never written to.
     Shared(Tensor),
+    /// The same in 8 bits, widened whenever it is asked for.
+    Quantised(Quantised),
 }
 
 impl Value {
-    fn as_tensor(&self) -> &Tensor {
+    fn dims(&self) -> &[usize] {
         match self {
-            Self::Own(var) => var.as_tensor(),
-            Self::Shared(tensor) => tensor,
+            Self::Own(var) => var.dims(),
+            Self::Shared(tensor) => tensor.dims(),
+            Self::Quantised(matrix) => matrix.dims(),
         }
     }
 
-    fn detached(&self) -> Tensor {
-        self.as_tensor().detach()
+    fn detached(&self) -> Result<Tensor> {
+        Ok(match self {
+            Self::Own(var) => var.as_detached_tensor(),
+            Self::Shared(tensor) => tensor.detach(),
+            Self::Quantised(matrix) => matrix.to_f32()?,
+        })
     }
 }
 
@@ -109,6 +117,27 @@ impl ParamStore {
         Ok(())
     }
 
+    /// Adds a frozen matrix that stays in 8 bits and shares its memory as [`ParamStore::insert_frozen`] does. Whoever
+    /// asks for its tensor gets it widened, in memory that lives as long as that tensor.
+    ///
+    /// # Errors
+    /// If the name is taken or the values cannot be moved to the device.
+    pub fn insert_quantised(&mut self, name: &str, values: &Quantised) -> Result<()> {
+        self.check_new(name)?;
+        let value = Value::Quantised(values.to_device(&self.device)?);
+        self.params.insert(name.to_owned(), Param { value, trainable: false });
+        Ok(())
+    }
+
+    /// The parameter `name` if it is kept in 8 bits.
+    #[must_use]
+    pub fn quantised(&self, name: &str) -> Option<&Quantised> {
+        match self.params.get(name).map(|p| &p.value) {
+            Some(Value::Quantised(matrix)) => Some(matrix),
+            _ => None,
+        }
+    }
+
     /// Puts other frozen values of the same shape in the place of a frozen parameter and returns the old ones.
     ///
     /// # Errors
@@ -119,8 +148,8 @@ impl ParamStore {
         if param.trainable {
             return Err(Error::State(format!("parameter {name} is trained; only frozen values can be replaced")));
         }
-        check_shape(name, param.value.as_tensor(), values)?;
-        let old = param.value.detached();
+        check_shape(name, param.value.dims(), values)?;
+        let old = param.value.detached()?;
         param.value = Value::Shared(new);
         Ok(old)
     }
@@ -132,7 +161,10 @@ impl ParamStore {
     /// If there is no such parameter.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let param = self.param(name)?;
-        Ok(if param.trainable { param.value.as_tensor().clone() } else { param.value.detached() })
+        match &param.value {
+            Value::Own(var) if param.trainable => Ok(var.as_tensor().clone()),
+            value => value.detached(),
+        }
     }
 
     /// The tensor for computing without a graph; sees later updates.
@@ -140,7 +172,7 @@ impl ParamStore {
     /// # Errors
     /// If there is no such parameter.
     pub fn detached(&self, name: &str) -> Result<Tensor> {
-        Ok(self.param(name)?.value.detached())
+        self.param(name)?.value.detached()
     }
 
     /// Whether there is a parameter of this name.
@@ -154,15 +186,16 @@ impl ParamStore {
         self.params.keys().map(String::as_str)
     }
 
-    /// Trains exactly the parameters for which `rule` holds. A shared parameter that becomes trained is copied first.
+    /// Trains exactly the parameters for which `rule` holds. A shared parameter that becomes trained is copied first, in
+    /// F32.
     ///
     /// # Errors
     /// If a shared parameter cannot be copied.
     pub fn set_trainable(&mut self, rule: impl Fn(&str) -> bool) -> Result<()> {
         for (name, param) in &mut self.params {
             param.trainable = rule(name);
-            if let (true, Value::Shared(tensor)) = (param.trainable, &param.value) {
-                param.value = Value::Own(own(tensor)?);
+            if param.trainable && !matches!(param.value, Value::Own(_)) {
+                param.value = Value::Own(own(&param.value.detached()?)?);
             }
         }
         Ok(())
@@ -191,7 +224,7 @@ impl ParamStore {
     /// Whether the parameter is frozen in memory that other stores may share: its values cannot change in place.
     #[must_use]
     pub fn is_shared(&self, name: &str) -> bool {
-        self.params.get(name).is_some_and(|p| matches!(p.value, Value::Shared(_)))
+        self.params.get(name).is_some_and(|p| !matches!(p.value, Value::Own(_)))
     }
 
     /// Overwrites the values of a parameter.
@@ -200,11 +233,13 @@ impl ParamStore {
     /// If there is no such parameter, the shape differs, or the parameter is frozen in shared memory.
     pub fn set(&self, name: &str, values: &Tensor) -> Result<()> {
         let value = &self.param(name)?.value;
-        check_shape(name, value.as_tensor(), values)?;
+        check_shape(name, value.dims(), values)?;
         match value {
             // A real copy: the store must never share memory with what it was set from.
             Value::Own(var) => Ok(var.set(&values.to_device(&self.device)?.copy()?)?),
-            Value::Shared(_) => Err(Error::State(format!("parameter {name} is frozen in shared memory"))),
+            Value::Shared(_) | Value::Quantised(_) => {
+                Err(Error::State(format!("parameter {name} is frozen in shared memory")))
+            }
         }
     }
 
@@ -225,7 +260,7 @@ impl ParamStore {
         let mut values = Vec::new();
         for (name, var) in self.trainable() {
             let tensor = state.tensor(&format!("{prefix}{name}"), &self.device)?;
-            check_shape(name, var, &tensor)?;
+            check_shape(name, var.dims(), &tensor)?;
             values.push((var, tensor));
         }
         values.iter().try_for_each(|(var, tensor)| Ok(var.set(tensor)?))
@@ -239,7 +274,7 @@ impl ParamStore {
         self.params
             .iter()
             .filter(|(name, _)| rule(name))
-            .map(|(name, p)| Ok((name.clone(), p.value.detached().copy()?)))
+            .map(|(name, p)| Ok((name.clone(), p.value.detached()?.copy()?)))
             .collect()
     }
 
@@ -248,8 +283,11 @@ impl ParamStore {
     /// # Errors
     /// If a tensor cannot be read.
     pub fn checksum(&self, rule: impl Fn(&str) -> bool) -> Result<String> {
-        let chosen = self.params.iter().filter(|(name, _)| rule(name));
-        checksum(chosen.map(|(name, p)| (name.as_str(), p.value.as_tensor())))
+        let mut hash = Sha256::new();
+        for (name, param) in self.params.iter().filter(|(name, _)| rule(name)) {
+            hash_tensor(&mut hash, name, &param.value.detached()?)?;
+        }
+        Ok(hex(hash))
     }
 
     fn param(&self, name: &str) -> Result<&Param> {
@@ -272,11 +310,11 @@ fn unknown(name: &str) -> Error {
     Error::State(format!("there is no parameter {name}"))
 }
 
-fn check_shape(name: &str, own: &Tensor, given: &Tensor) -> Result<()> {
-    if own.dims() == given.dims() {
+fn check_shape(name: &str, own: &[usize], given: &Tensor) -> Result<()> {
+    if own == given.dims() {
         return Ok(());
     }
-    Err(Error::State(format!("parameter {name} has shape {:?}, the given values {:?}", own.dims(), given.dims())))
+    Err(Error::State(format!("parameter {name} has shape {own:?}, the given values {:?}", given.dims())))
 }
 
 /// A variable with its own copy of the values.
@@ -292,16 +330,25 @@ fn own(values: &Tensor) -> Result<Var> {
 pub fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<String> {
     let mut hash = Sha256::new();
     for (name, tensor) in tensors {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name.as_bytes());
-        for &dim in tensor.dims() {
-            hash.update((dim as u64).to_le_bytes());
-        }
-        let values = tensor.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        hash.update(&bytes);
+        hash_tensor(&mut hash, name, tensor)?;
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(hash))
+}
+
+fn hash_tensor(hash: &mut Sha256, name: &str, tensor: &Tensor) -> Result<()> {
+    hash.update((name.len() as u64).to_le_bytes());
+    hash.update(name.as_bytes());
+    for &dim in tensor.dims() {
+        hash.update((dim as u64).to_le_bytes());
+    }
+    let values = tensor.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    hash.update(&bytes);
+    Ok(())
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

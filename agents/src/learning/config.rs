@@ -1,5 +1,6 @@
 //! Settings that every agent with a gradient shares, so that no arm gets more of anything than another.
 
+use retune::nn::Algorithm;
 use retune::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +20,13 @@ pub struct LearningConfig {
     pub num_envs: usize,
     /// Transitions kept; the oldest go first; at least `batch_size`. Default: all data of the default budget.
     pub buffer_size: usize,
-    /// Adam step size of the head at the start, falling linearly to 0 over the budget; above 0.
+    /// How gradients become steps. Default: AdamW, which the step sizes below are for.
+    pub optimizer: Algorithm,
+    /// Step size of the head at the start, falling linearly to 0 over the budget; above 0.
     pub learning_rate: f64,
-    /// Adam step size of the text encoder where it is trained; above 0. Default: usual for fine-tuning small encoders.
+    /// Step size of the text encoder where it is trained; above 0. Default: usual for fine-tuning small encoders.
     pub encoder_learning_rate: f64,
-    /// Decoupled weight decay on the item projections; at least 0. AdamW, arXiv:1711.05101.
+    /// Weight decay on the item projections; at least 0. Decoupled but for SGD, arXiv:1711.05101.
     pub weight_decay: f64,
     /// Largest norm of the whole gradient; above 0.
     pub max_grad_norm: f64,
@@ -51,6 +54,7 @@ impl Default for LearningConfig {
             batch_size: 256,
             num_envs: 50,
             buffer_size: 100_000,
+            optimizer: Algorithm::default(),
             learning_rate: 5e-3,
             encoder_learning_rate: 2e-4,
             weight_decay: 0.2,

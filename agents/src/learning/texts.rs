@@ -26,6 +26,9 @@ pub struct TextModel {
     pub options: BackboneOptions,
     /// Vectors that were made before; shared by all trials with the same weights.
     pub cache: FeatureCache,
+    /// Looked at between batches of texts wherever they are read outside of a round of learning, which has a stop of
+    /// its own: reading a catalogue takes many seconds.
+    pub stop: Stop,
 }
 
 /// The encoder at work for one env.
@@ -35,6 +38,7 @@ pub struct Texts {
     tokens: Vec<Tokens>,
     pool: Vec<TextId>,
     cache: FeatureCache,
+    stop: Stop,
     view: TextTableView,
     published: Arc<FeatureTable>,
     /// Updates of the encoder since the table was made.
@@ -45,7 +49,7 @@ impl Texts {
     /// Puts the encoder into `store`, reads the env's pool once, and fixes the constants that standardise vectors.
     ///
     /// # Errors
-    /// If the env has no texts, or a text cannot be encoded.
+    /// If the env has no texts, or a text cannot be encoded; [`Error::Interrupted`] if asked to stop.
     pub fn new(model: &TextModel, spec: &EnvSpec, store: &mut ParamStore, ledger: &mut Ledger) -> Result<Self> {
         let pool = match &spec.obs {
             ObsSpec::Candidates(c) if !c.pool.is_empty() => c.pool.clone(),
@@ -54,13 +58,13 @@ impl Texts {
         let backbone = Backbone::new(&model.weights, &model.options, store)?;
         let texts: Vec<&str> = spec.texts.as_slice().iter().map(String::as_str).collect();
         let tokens = backbone.tokenize(&texts)?;
-        let table = backbone.encode_table(store, &tokens, &pool, &model.cache, ledger, &Stop::new())?;
+        let table = backbone.encode_table(store, &tokens, &pool, &model.cache, ledger, &model.stop)?;
         let ids: Vec<u32> = pool.iter().map(|id| id.0).collect();
         let view = TextTableView::new(&table.table, &ids)?;
         store.insert_frozen(TEXT_MEAN, &view.mean)?;
         store.insert_frozen(TEXT_STD, &view.std)?;
-        let cache = model.cache.clone();
-        Ok(Self { backbone, tokens, pool, cache, view, published: Arc::new(table), stale: 0 })
+        let (cache, stop) = (model.cache.clone(), model.stop.clone());
+        Ok(Self { backbone, tokens, pool, cache, stop, view, published: Arc::new(table), stale: 0 })
     }
 
     /// Length of a vector.
@@ -112,7 +116,7 @@ impl Texts {
     /// Counts an update of the encoder; makes the table anew once `every` have gone by.
     ///
     /// # Errors
-    /// If a text cannot be encoded.
+    /// If a text cannot be encoded; [`Error::Interrupted`] if asked to stop.
     pub fn updated(&mut self, store: &ParamStore, every: u64, ledger: &mut Ledger, stop: &Stop) -> Result<bool> {
         if self.is_frozen() {
             return Ok(false);
@@ -135,12 +139,12 @@ impl Texts {
     /// The table that training uses (for no texts), or a fresh one of `texts`.
     ///
     /// # Errors
-    /// If a text cannot be encoded.
+    /// If a text cannot be encoded; [`Error::Interrupted`] if asked to stop.
     pub fn publish(&self, store: &ParamStore, texts: &[TextId], ledger: &mut Ledger) -> Result<Arc<FeatureTable>> {
         if texts.is_empty() {
             return Ok(self.published.clone());
         }
-        Ok(Arc::new(self.encode(store, texts, ledger, &Stop::new())?))
+        Ok(Arc::new(self.encode(store, texts, ledger, &self.stop)?))
     }
 
     fn encode(&self, store: &ParamStore, texts: &[TextId], ledger: &mut Ledger, stop: &Stop) -> Result<FeatureTable> {

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use retune::agent::{Ledger, Snapshot, Stop};
 use retune::backbone;
 use retune::env::TextId;
-use retune::nn::{AdamW, AdamWConfig, Gradients, Group, ParamStore, Schedule, ScheduleKind, checksum};
+use retune::nn::{Gradients, Group, Optimizer, OptimizerConfig, ParamStore, Schedule, ScheduleKind, checksum};
 use retune::persist::StateDict;
 use retune::replay::ObsBatch;
 use retune::{Error, Result};
@@ -42,7 +42,7 @@ pub struct Trainer {
     scorer: Scorer,
     store: ParamStore,
     texts: Option<Texts>,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     average: Average,
     ledger: Ledger,
     version: u64,
@@ -70,7 +70,7 @@ impl Trainer {
             plan.state_outputs,
         )?);
         scorer.init(&mut store)?;
-        let optimizer = AdamW::new(optimizer_config(config, plan.parts))?;
+        let optimizer = Optimizer::new(optimizer_config(config, plan.parts))?;
         Ok(Self {
             config: config.clone(),
             scorer,
@@ -319,23 +319,25 @@ fn past_rows(texts: &Texts, states: &StateBatch) -> Result<Option<TextRows>> {
     if states.texts().is_empty() { Ok(None) } else { Ok(Some(texts.view().rows(states.texts())?)) }
 }
 
-fn optimizer_config(config: &LearningConfig, parts: &[Part<'_>]) -> AdamWConfig {
+fn optimizer_config(config: &LearningConfig, parts: &[Part<'_>]) -> OptimizerConfig {
     let part = |part: &Part<'_>| Group {
         prefix: format!("{PREFIX}{}", part.name),
+        contains: String::new(),
         learning_rate: Some(part.rate * config.learning_rate),
         weight_decay: part.decay,
     };
     let encoder = Group {
         prefix: backbone::PREFIX.to_owned(),
+        contains: String::new(),
         learning_rate: Some(config.encoder_learning_rate),
         weight_decay: Some(0.01),
     };
-    AdamWConfig {
+    OptimizerConfig {
+        algorithm: config.optimizer,
         learning_rate: config.learning_rate,
         weight_decay: config.weight_decay,
         max_grad_norm: Some(config.max_grad_norm),
         schedule: Schedule { kind: ScheduleKind::Linear, total_updates: config.total_updates(), ..Schedule::default() },
         groups: parts.iter().map(part).chain([encoder]).collect(),
-        ..AdamWConfig::default()
     }
 }

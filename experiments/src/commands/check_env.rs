@@ -2,42 +2,20 @@
 
 use super::print;
 use crate::cli::OutputArgs;
-use crate::config::{Request, resolve};
 use crate::envs;
 use crate::failure::{Outcome, bad_input};
-use crate::rec_sim::{self, Items, RecSimConfig, World};
 use crate::suggest::did_you_mean;
 use anyhow::Result;
-use retune::env::check::{CandidateSampler, CheckConfig, CheckReport, check_env};
-use retune_envs::control::ControlTask;
-
-/// Env steps by which the speed of a control task is measured: a fraction of a second at ten million a second.
-const CONTROL_SPEED_STEPS: u64 = 2_000_000;
+use retune::env::check::CheckReport;
 
 pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
-    let report = if let Some(task) = ControlTask::from_name(name) {
-        task.check(&CheckConfig { speed_steps: CONTROL_SPEED_STEPS, ..CheckConfig::default() })?
-    } else if rec_sim::ENVS.iter().any(|(env, _)| *env == name) {
-        check_rec_sim(name)?
-    } else {
+    let Some(report) = envs::check(name)? else {
         let names: Vec<&str> = envs::all().into_iter().map(|(env, _)| env).collect();
-        let hint = did_you_mean(name, names.iter().copied());
-        let all = names.join(", ");
+        let (all, hint) = (names.join(", "), did_you_mean(name, names.iter().copied()));
         return Err(bad_input(format!("check-env {name}: there is no such environment; there are {all}{hint}")));
     };
     print(output, &report, || text(&report))?;
     Ok(if report.passed() { Outcome::Done } else { Outcome::Failed })
-}
-
-/// `name` is one of [`rec_sim::ENVS`]: its last part is the form of the observation.
-fn check_rec_sim(name: &str) -> Result<CheckReport> {
-    let form = name.rsplit('/').next().unwrap_or(name);
-    let schema = rec_sim::schema()?;
-    let set = [format!("env.form={form}")];
-    let (_, layers) = resolve(&schema, rec_sim::PRESETS, &Request { set: &set, ..Request::default() })?;
-    let config = RecSimConfig::from_layers(&layers)?;
-    let world = World::new(&config, &|_| unreachable!("the embedded catalogue names its topics"))?;
-    Ok(check_env(|| world.env(Items::Train), &CandidateSampler, &CheckConfig::default())?)
 }
 
 fn text(report: &CheckReport) -> String {

@@ -1,19 +1,21 @@
 //! `experiment compare DIR DIR`.
 
-use super::{opened, print};
+use super::{Opened, opened, print};
 use crate::cli::OutputArgs;
 use crate::failure::{Outcome, bad_input};
-use crate::rec_sim::RecSimConfig;
 use anyhow::Result;
 use retune::rng::Seed;
 use retune::stats::Bootstrap;
 use retune::track::{Comparison, Summary, sentence};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
+/// Bootstrap replications where a manifest does not say.
+const DEFAULT_REPLICATIONS: u64 = 10_000;
+
 pub fn run(a: &Path, b: &Path, output: OutputArgs) -> Result<Outcome> {
-    let (of_a, config_a) = read(a)?;
-    let (of_b, config_b) = read(b)?;
+    let (of_a, opened_a) = read(a)?;
+    let (of_b, opened_b) = read(b)?;
     if of_a.experiment != of_b.experiment || of_a.metric != of_b.metric {
         return Err(bad_input(format!(
             "{} is a study of {} ({}), {} of {} ({}): only studies of one experiment can be compared",
@@ -25,10 +27,13 @@ pub fn run(a: &Path, b: &Path, output: OutputArgs) -> Result<Outcome> {
             of_b.metric.unit
         )));
     }
-    let bootstrap =
-        Bootstrap::new(Seed::root(config_a.seed).child("compare")).with(config_a.report.replications, 0.95)?;
-    // Seeds of equal number met the same users only if everything that users depend on is the same.
-    let paired = same_users(&config_a, &config_b);
+    let (config_a, config_b) = (&opened_a.manifest.config, &opened_b.manifest.config);
+    let replications = setting(config_a, "report.replications").as_u64().unwrap_or(DEFAULT_REPLICATIONS);
+    let bootstrap = Bootstrap::new(Seed::root(opened_a.manifest.root_seed).child("compare"))
+        .with(usize::try_from(replications)?, 0.95)?;
+    // Seeds of equal number met the same episodes only if everything that these depend on is the same.
+    let paired_by = opened_a.experiment.info().paired_by;
+    let paired = paired_by.iter().all(|key| setting(config_a, key) == setting(config_b, key));
     let comparisons = compare(&of_a, &of_b, paired, &bootstrap)?;
     if comparisons.is_empty() {
         return Err(bad_input(format!("{} and {} have no finished arm in common", a.display(), b.display())));
@@ -40,7 +45,7 @@ pub fn run(a: &Path, b: &Path, output: OutputArgs) -> Result<Outcome> {
         ..c.clone()
     };
     let verdict: Vec<String> = comparisons.iter().map(|c| sentence(&named(c), &of_a.metric)).collect();
-    let differing = differing_settings(&config_a, &config_b)?;
+    let differing = differing_settings(config_a, config_b);
     let result = json!({
         "a": names.0, "b": names.1, "paired": paired, "comparisons": comparisons, "verdict": verdict,
         "differing_settings": differing,
@@ -49,7 +54,7 @@ pub fn run(a: &Path, b: &Path, output: OutputArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn read(dir: &Path) -> Result<(Summary, RecSimConfig)> {
+fn read(dir: &Path) -> Result<(Summary, Opened)> {
     let opened = opened(dir)?;
     let path = opened.run.summary();
     if !path.is_file() {
@@ -58,11 +63,12 @@ fn read(dir: &Path) -> Result<(Summary, RecSimConfig)> {
             dir.display()
         )));
     }
-    Ok((Summary::read(&path)?, opened.config))
+    Ok((Summary::read(&path)?, opened))
 }
 
-fn same_users(a: &RecSimConfig, b: &RecSimConfig) -> bool {
-    a.seed == b.seed && a.env == b.env && a.catalog == b.catalog && a.eval.users == b.eval.users
+/// The setting (or table of settings) with this dotted key; null if there is none.
+fn setting<'a>(config: &'a Value, key: &str) -> &'a Value {
+    key.split('.').fold(config, |table, name| &table[name])
 }
 
 /// Every arm that both studies finished.
@@ -83,10 +89,10 @@ fn compare(a: &Summary, b: &Summary, paired: bool, bootstrap: &Bootstrap) -> Res
 }
 
 /// Settings that are not the same, as `key: a, b`.
-fn differing_settings(a: &RecSimConfig, b: &RecSimConfig) -> Result<Vec<String>> {
+fn differing_settings(a: &Value, b: &Value) -> Vec<String> {
     let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-    flatten("", &serde_json::to_value(a)?, &mut of_a);
-    flatten("", &serde_json::to_value(b)?, &mut of_b);
+    flatten("", a, &mut of_a);
+    flatten("", b, &mut of_b);
     let value = |all: &[(String, String)], key: &str| {
         all.iter().find(|(k, _)| k == key).map_or_else(|| "not set".to_owned(), |(_, v)| v.clone())
     };
@@ -94,15 +100,14 @@ fn differing_settings(a: &RecSimConfig, b: &RecSimConfig) -> Result<Vec<String>>
     keys.sort();
     keys.dedup();
     let shown = |key: &&String| (value(&of_a, key), value(&of_b, key));
-    Ok(keys
-        .iter()
+    keys.iter()
         .map(|key| (key, shown(key)))
         .filter(|(_, (x, y))| x != y)
         .map(|(key, (x, y))| format!("{key}: {x}, {y}"))
-        .collect())
+        .collect()
 }
 
-fn flatten(prefix: &str, value: &serde_json::Value, into: &mut Vec<(String, String)>) {
+fn flatten(prefix: &str, value: &Value, into: &mut Vec<(String, String)>) {
     match value.as_object() {
         Some(fields) => {
             for (name, value) in fields {

@@ -6,7 +6,7 @@ use crate::failure::Outcome;
 use crate::{backbones, device, threads};
 use anyhow::Result;
 use candle_core::Device;
-use retune::backbone::{Backbone, TrainMode, Weights};
+use retune::backbone::{Backbone, TrainMode, WeightForm, Weights};
 use retune::nn::{Gradients, ParamStore};
 use retune::rng::Seed;
 use serde::Serialize;
@@ -45,7 +45,7 @@ struct Coverage {
 
 pub fn run(backbone: &str, device_name: &str, output: OutputArgs) -> Result<Outcome> {
     let device = device::choose(device_name)?;
-    let weights = backbones::load(backbone, Seed::root(0))?;
+    let weights = backbones::load(backbone, WeightForm::F32, Seed::root(0))?;
     let modes = [TrainMode::Lora, TrainMode::TopN, TrainMode::Full];
     let gradient_coverage: Vec<Coverage> = modes.into_iter().map(|mode| coverage(&weights, mode, &device)).collect();
     let (matmul_threads, elementwise_threads) = threads::per_operation();
@@ -62,7 +62,7 @@ pub fn run(backbone: &str, device_name: &str, output: OutputArgs) -> Result<Outc
             layers: weights.config().num_hidden_layers,
             width: weights.config().hidden_size,
             vocabulary: weights.config().vocab_size,
-            parameters: weights.tensors().map(|(_, tensor)| tensor.elem_count()).sum(),
+            parameters: weights.parameter_count(),
             version: weights.version().to_owned(),
             unused_tensors: report.unused.iter().chain(&report.expected_unused).cloned().collect(),
         },

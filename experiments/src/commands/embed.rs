@@ -3,15 +3,16 @@
 use crate::failure::{Outcome, bad_input};
 use crate::{backbones, device};
 use anyhow::Result;
+use retune::backbone::WeightForm;
 use retune::rng::Seed;
 use std::io::{BufRead, ErrorKind, Write};
 
 /// Texts that are encoded together: large enough for full matrix products, small enough to answer soon.
 const BATCH: usize = 64;
 
-pub fn run(backbone: &str, device: &str) -> Result<Outcome> {
+pub fn run(backbone: &str, weights: WeightForm, device: &str) -> Result<Outcome> {
     let device = device::choose(device)?;
-    let weights = backbones::load(backbone, Seed::root(0))?;
+    let weights = backbones::load(backbone, weights, Seed::root(0))?;
     let (backbone, store) = backbones::frozen(&weights, &device)?;
     let mut input = std::io::stdin().lock();
     let mut out = std::io::stdout().lock();

@@ -1,15 +1,15 @@
-//! From a study that is ready to run to its results: what `rec_sim`, `resume` and `reproduce` have in common.
+//! From a study that is ready to run to its results: what new studies, `resume` and `reproduce` have in common.
 
 use super::print;
 use crate::cli::OutputArgs;
 use crate::failure::Outcome;
 use crate::progress::Progress;
-use crate::rec_sim::{self, Study, summarise};
+use crate::study::{Experiment, Study, summarise, write_report};
 use anyhow::Result;
 use retune::track::{Status, Summary};
 
 /// Runs what is left of the trials, writes everything that follows from them, and says what came out.
-pub fn run(study: &Study, preset: &str, output: OutputArgs) -> Result<Outcome> {
+pub fn run(experiment: &dyn Experiment, study: &Study, preset: &str, output: OutputArgs) -> Result<Outcome> {
     let summary = train(study, preset, output)?;
     if summary.status == Status::Interrupted {
         if !output.quiet {
@@ -18,7 +18,7 @@ pub fn run(study: &Study, preset: &str, output: OutputArgs) -> Result<Outcome> {
         }
         return Ok(Outcome::Interrupted);
     }
-    let table = rec_sim::write_report(&study.run)?;
+    let table = write_report(experiment, &study.run)?;
     print(output, &summary, || format!("{table}\n{}", closing(study, preset)))?;
     Ok(if summary.status == Status::Complete { Outcome::Done } else { Outcome::Failed })
 }
@@ -31,7 +31,7 @@ pub fn train(study: &Study, preset: &str, output: OutputArgs) -> Result<Summary>
     let outcomes = study.run(&progress)?;
     progress.clear();
     let results: Vec<_> = trials.into_iter().zip(outcomes).collect();
-    let summary = summarise(&study.prepared, preset, &results)?;
+    let summary = summarise(study.prepared.as_ref(), preset, &results)?;
     summary.write(&study.run.summary())?;
     Ok(summary)
 }
@@ -40,11 +40,10 @@ pub fn train(study: &Study, preset: &str, output: OutputArgs) -> Result<Summary>
 fn closing(study: &Study, preset: &str) -> String {
     let dir = study.run.path().display();
     let mut text = format!("Report: {dir}/report.html\nCurves: tensorboard --logdir {dir}/tensorboard\n");
-    if preset == rec_sim::PRESETS[0].name
-        && let Some(standard) = rec_sim::PRESETS.iter().find(|p| p.name == "standard")
-    {
-        let about = standard.about();
-        text.push_str(&format!("For more: experiment {} --preset {}. {about}\n", rec_sim::NAME, standard.name));
+    let info = study.prepared.info();
+    let next = info.next_preset.filter(|_| preset == info.presets[0].name);
+    if let Some(next) = info.presets.iter().find(|p| Some(p.name) == next) {
+        text.push_str(&format!("For more: experiment {} --preset {}. {}\n", info.name, next.name, next.about()));
     }
     text
 }

@@ -1,11 +1,11 @@
 //! `experiment list`.
 
 use super::print;
-use crate::arms::{ALGORITHMS, Algorithm};
+use crate::arms::Algorithm;
 use crate::cli::OutputArgs;
 use crate::envs;
+use crate::experiments;
 use crate::failure::Outcome;
-use crate::rec_sim;
 use anyhow::Result;
 use serde::Serialize;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use std::fmt::Write;
 struct Catalogue {
     experiments: Vec<Named>,
     presets: Vec<Named>,
-    arms: &'static [Algorithm],
+    arms: Vec<ListedArm>,
     envs: Vec<Named>,
 }
 
@@ -24,16 +24,28 @@ struct Named {
     about: &'static str,
 }
 
+#[derive(Serialize)]
+struct ListedArm {
+    experiment: &'static str,
+    #[serde(flatten)]
+    algorithm: Algorithm,
+}
+
 pub fn run(output: OutputArgs) -> Result<Outcome> {
-    let named = |name: &str, about| Named { name: name.to_owned(), about };
+    let named = |name: String, about| Named { name, about };
+    let infos = || experiments::ALL.iter().map(|e| e.info());
     let catalogue = Catalogue {
-        experiments: vec![named(rec_sim::NAME, rec_sim::ABOUT)],
-        presets: rec_sim::PRESETS
-            .iter()
-            .map(|p| Named { name: format!("{}/{}", rec_sim::NAME, p.name), about: p.about() })
+        experiments: infos().map(|info| named(info.name.to_owned(), info.about)).collect(),
+        presets: infos()
+            .flat_map(|info| info.presets.iter().map(|p| named(format!("{}/{}", info.name, p.name), p.about())))
             .collect(),
-        arms: ALGORITHMS,
-        envs: envs::all().into_iter().map(|(name, about)| named(name, about)).collect(),
+        arms: infos()
+            .flat_map(|info| {
+                let listed = |&algorithm: &Algorithm| ListedArm { experiment: info.name, algorithm };
+                info.algorithms.iter().map(listed)
+            })
+            .collect(),
+        envs: envs::all().into_iter().map(|(name, about)| named(name.to_owned(), about)).collect(),
     };
     print(output, &catalogue, || text(&catalogue))?;
     Ok(Outcome::Done)
@@ -55,9 +67,11 @@ fn text(catalogue: &Catalogue) -> String {
     {
         section(title, pairs(named).iter().map(|(n, a)| (n.as_str(), *a)).collect());
     }
-    section(
-        "arms, spelled algorithm[:frozen|lora|full][@embedded|random]",
-        catalogue.arms.iter().map(|a| (a.name, a.about)).collect(),
-    );
+    for info in experiments::ALL.iter().map(|e| e.info()) {
+        section(
+            &format!("arms of {}, spelled algorithm[:frozen|lora|full][@embedded|random]", info.name),
+            info.algorithms.iter().map(|a| (a.name, a.about)).collect(),
+        );
+    }
     text
 }

@@ -6,16 +6,19 @@ mod describe;
 mod doctor;
 mod embed;
 mod finish;
+mod infer;
 mod list;
-mod rec_sim;
+mod new;
 mod report;
 mod reproduce;
 mod resume;
 
 use crate::cli::{Command, OutputArgs};
-use crate::failure::{Outcome, bad_input};
+use crate::experiments;
+use crate::failure::Outcome;
 use crate::progress::Progress;
-use crate::rec_sim::{NAME, RecSimConfig};
+use crate::rec_sim::RecSim;
+use crate::study::Experiment;
 use anyhow::Result;
 use retune::track::{Manifest, RunDir};
 use serde::Serialize;
@@ -28,7 +31,7 @@ use std::path::Path;
 /// What [`crate::failure::exit_code`] turns into an exit code.
 pub fn run(command: Command) -> Result<Outcome> {
     match command {
-        Command::RecSim(args) => rec_sim::run(&args),
+        Command::RecSim(args) => new::run(&RecSim, &args.study, args.flags()),
         Command::List { output } => list::run(output),
         Command::Describe { name, output } => describe::run(&name, output),
         Command::Resume { dir, output } => resume::run(&dir, output),
@@ -36,7 +39,8 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Compare { a, b, output } => compare::run(&a, &b, output),
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
-        Command::Embed { backbone, device } => embed::run(&backbone, &device),
+        Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
+        Command::Infer { network, samples } => infer::run(&network, samples),
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }
@@ -45,22 +49,14 @@ pub fn run(command: Command) -> Result<Outcome> {
 struct Opened {
     run: RunDir,
     manifest: Manifest,
-    config: RecSimConfig,
+    experiment: &'static dyn Experiment,
 }
 
 fn opened(dir: &Path) -> Result<Opened> {
     let run = RunDir::open(dir)?;
     let manifest = Manifest::read(&run.manifest())?;
-    if manifest.experiment != NAME {
-        return Err(bad_input(format!(
-            "{}: experiment = {}: this program knows {NAME}",
-            run.manifest().display(),
-            manifest.experiment
-        )));
-    }
-    let config = serde_json::from_value(manifest.config.clone())
-        .map_err(|e| bad_input(format!("{}: config: {e}", run.manifest().display())))?;
-    Ok(Opened { run, manifest, config })
+    let experiment = experiments::find(&manifest.experiment, &run.manifest().display().to_string())?;
+    Ok(Opened { run, manifest, experiment })
 }
 
 /// Sends warnings of all crates to standard error, above the progress bars.

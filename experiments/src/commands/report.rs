@@ -3,7 +3,7 @@
 use super::{opened, print};
 use crate::cli::OutputArgs;
 use crate::failure::{Outcome, bad_input};
-use crate::rec_sim;
+use crate::study::write_report;
 use anyhow::Result;
 use retune::track::Summary;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub fn run(dir: &Path, output: OutputArgs) -> Result<Outcome> {
     }
     let _lock = opened.run.lock()?;
     let summary = Summary::read(&path)?;
-    let table = rec_sim::write_report(&opened.run)?;
+    let table = write_report(opened.experiment, &opened.run)?;
     print(output, &summary, || format!("{table}\nReport: {}\n", opened.run.report().display()))?;
     Ok(Outcome::Done)
 }

@@ -1,11 +1,10 @@
 //! `experiment reproduce DIR`: run again, and see whether the same comes out.
 
-use super::{finish, opened, print, rec_sim};
+use super::{finish, new, opened, print};
 use crate::cli::OutputArgs;
 use crate::failure::{Outcome, bad_input};
 use crate::interrupt::Interrupt;
-use crate::rec_sim::Prepared;
-use crate::study::differences;
+use crate::study::{Prepared, differences};
 use crate::threads;
 use anyhow::Result;
 use retune::track::{Status, Summary};
@@ -23,10 +22,10 @@ pub fn run(dir: &Path, output: OutputArgs) -> Result<Outcome> {
         )));
     }
     let again = free_name(dir);
-    let prepared = Prepared::new(opened.config)?;
-    let changed = changed_inputs(&prepared, &opened.manifest.hashes);
+    let prepared = opened.experiment.prepare(&opened.manifest.config)?;
+    let changed = changed_inputs(prepared.as_ref(), &opened.manifest.hashes);
     let interrupt = Interrupt::listen(output.quiet)?;
-    let study = rec_sim::begin(prepared, &opened.manifest.preset, &again, interrupt)?;
+    let study = new::begin(prepared, &opened.manifest.preset, &again, interrupt)?;
     let summary = finish::train(&study, &opened.manifest.preset, output)?;
     drop(study);
     if summary.status == Status::Interrupted {
@@ -50,8 +49,8 @@ fn free_name(dir: &Path) -> PathBuf {
     candidates.into_iter().find(|path| path.symlink_metadata().is_err()).expect("folders are finite, numbers are not")
 }
 
-fn changed_inputs(prepared: &Prepared, recorded: &std::collections::BTreeMap<String, String>) -> Vec<String> {
-    recorded.iter().filter(|(name, hash)| prepared.hashes.get(*name) != Some(hash)).map(|(n, _)| n.clone()).collect()
+fn changed_inputs(prepared: &dyn Prepared, recorded: &std::collections::BTreeMap<String, String>) -> Vec<String> {
+    recorded.iter().filter(|(name, hash)| prepared.hashes().get(*name) != Some(hash)).map(|(n, _)| n.clone()).collect()
 }
 
 fn remove(dir: &Path) -> Result<()> {

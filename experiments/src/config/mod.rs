@@ -45,14 +45,34 @@ pub struct Request<'a> {
     pub flags: Vec<(&'static str, &'static str, &'a str)>,
 }
 
-/// All layers in order; the preset is the first of `presets` if none is named.
+/// Chooses the preset below the one that was named, from the settings so far.
+pub type Base<'a> = &'a dyn Fn(&Layers<'_>) -> Option<Preset>;
+
+/// All layers in order; the preset is the first of `presets` if none is named. If the settings then ask for a `base`,
+/// that comes between the defaults and the preset.
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] for an unknown preset or key, a value out of range, or a file that cannot be read.
-pub fn resolve<'s>(schema: &'s Schema, presets: &[Preset], request: &Request<'_>) -> Result<(Preset, Layers<'s>)> {
+pub fn resolve<'s>(
+    schema: &'s Schema,
+    presets: &[Preset],
+    request: &Request<'_>,
+    base: Base<'_>,
+) -> Result<(Preset, Layers<'s>)> {
     let preset = find_preset(presets, request.preset)?;
+    let layers = layered(schema, &[preset], request)?;
+    let layers = match base(&layers) {
+        Some(base) if base.name != preset.name => layered(schema, &[base, preset], request)?,
+        _ => layers,
+    };
+    Ok((preset, layers))
+}
+
+fn layered<'s>(schema: &'s Schema, presets: &[Preset], request: &Request<'_>) -> Result<Layers<'s>> {
     let mut layers = Layers::defaults(schema);
-    layers.merge_toml(preset.text, &Origin::Preset(preset.name))?;
+    for preset in presets {
+        layers.merge_toml(preset.text, &Origin::Preset(preset.name))?;
+    }
     if let Some(path) = &request.config {
         let text = std::fs::read_to_string(path)
             .map_err(|e| bad_input(format!("{}: cannot be read as a settings file: {e}", path.display())))?;
@@ -67,7 +87,7 @@ pub fn resolve<'s>(schema: &'s Schema, presets: &[Preset], request: &Request<'_>
     for (flag, key, value) in &request.flags {
         layers.set_text(key, value, &Origin::Flag(flag))?;
     }
-    Ok((preset, layers))
+    Ok(layers)
 }
 
 fn find_preset(presets: &[Preset], name: Option<&str>) -> Result<Preset> {

@@ -94,7 +94,9 @@ impl Setting {
         if self.accepts(&value) {
             return Ok(value);
         }
-        Err(bad_input(format!("{key} = {value} ({origin}): expected {}", self.expected())))
+        let choices = self.choices.iter().flatten().map(String::as_str);
+        let hint = value.as_str().map_or_else(String::new, |given| did_you_mean(given, choices));
+        Err(bad_input(format!("{key} = {value} ({origin}): expected {}{hint}", self.expected())))
     }
 
     /// The value that `text` spells, such as `15`, `1e-3`, `true`, `a,b`.
@@ -227,6 +229,8 @@ mod tests {
         let schema = schema();
         let error = schema.get("steps", "").expect("known").parse("steps", "0", "--set").expect_err("too low");
         assert_eq!(error.to_string(), "steps = 0 (--set): expected a whole number from 1 to 100 (env steps)");
+        let error = schema.get("form", "").expect("known").parse("form", "txet", "--set").expect_err("no choice");
+        assert!(error.to_string().ends_with("expected one of text, features; did you mean `text`?"), "{error}");
         let error = schema.get("stepz", "--set").expect_err("unknown");
         assert_eq!(error.to_string(), "unknown setting `stepz` (--set); did you mean `steps`?");
     }

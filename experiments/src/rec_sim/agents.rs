@@ -1,16 +1,17 @@
 //! From an arm and its settings to an agent.
 
 use super::config::RecSimConfig;
-use super::seeds::TrialSeeds;
-use super::study::Prepared;
-use super::trial::SlateAgent;
+use super::prepared::RecSimStudy;
 use super::world::{Items, World};
 use crate::arms::Arm;
 use crate::backbones;
 use crate::failure::bad_input;
-use crate::study::TrialId;
+use crate::study::{TrialId, TrialSeeds};
 use anyhow::Result;
-use retune::agent::Stop;
+use retune::agent::{Agent, Stop};
+use retune::backbone::BackboneOptions;
+use retune::env::{CandidateObs, Slate};
+use retune::nn::{Adafactor, AdamW, Algorithm, Sgd};
 use retune::slate::SlateRule;
 use retune_agents::q_learning::{Epsilon, QLearningConfig, TargetNetwork, TdLoss};
 use retune_agents::reinforce::ReinforceConfig;
@@ -21,6 +22,18 @@ use retune_agents::{AgentConfig, AgentKind, LearningConfig, TextModel, build_age
 use retune_envs::rec_sim::interest_evolution::EvolutionModel;
 use serde::Deserialize;
 
+/// Optimizers by the names of the setting `agent.optimizer`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OptimizerName {
+    Adamw,
+    Sgd,
+    Adafactor,
+}
+
+/// An agent for candidate sets.
+pub type SlateAgent = dyn Agent<CandidateObs, Slate>;
+
 /// The table `agent` of the settings, for one arm.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +42,9 @@ struct AgentSettings {
     env_steps_per_update: u64,
     batch_size: usize,
     buffer_size: usize,
+    optimizer: OptimizerName,
+    momentum: f64,
+    nesterov: bool,
     learning_rate: f64,
     encoder_learning_rate: f64,
     weight_decay: f64,
@@ -116,6 +132,7 @@ impl AgentSettings {
             env_steps_per_update: self.env_steps_per_update,
             batch_size: self.batch_size,
             buffer_size: self.buffer_size,
+            optimizer: self.optimizer(),
             learning_rate: self.learning_rate,
             encoder_learning_rate: self.encoder_learning_rate,
             weight_decay: self.weight_decay,
@@ -125,6 +142,14 @@ impl AgentSettings {
             clusters: self.clusters,
             encoder_batch_size: self.encoder_batch_size,
             table_refresh_updates: self.table_refresh_updates,
+        }
+    }
+
+    fn optimizer(&self) -> Algorithm {
+        match self.optimizer {
+            OptimizerName::Adamw => Algorithm::AdamW(AdamW::default()),
+            OptimizerName::Sgd => Algorithm::Sgd(Sgd { momentum: self.momentum, nesterov: self.nesterov }),
+            OptimizerName::Adafactor => Algorithm::Adafactor(Adafactor::default()),
         }
     }
 
@@ -178,8 +203,8 @@ pub fn check(config: &RecSimConfig, arms: &[Arm]) -> Result<()> {
 ///
 /// # Errors
 /// If a setting is out of range or a text cannot be encoded.
-pub fn build(prepared: &Prepared, trial: &TrialId, stop: &Stop) -> retune::Result<(Box<SlateAgent>, u64)> {
-    let Prepared { config, world, backbones: encoders, device, .. } = prepared;
+pub fn build(study: &RecSimStudy, trial: &TrialId, stop: &Stop) -> retune::Result<(Box<SlateAgent>, u64)> {
+    let RecSimStudy { config, world, backbones: encoders, device, .. } = study;
     let settings = AgentSettings::of(config, &trial.arm).map_err(|e| retune::Error::State(e.to_string()))?;
     let unknown = || retune::Error::State(format!("no agent is called {}", trial.arm.algorithm.name));
     let kind = AgentKind::from_name(trial.arm.algorithm.name).ok_or_else(unknown)?;
@@ -187,9 +212,13 @@ pub fn build(prepared: &Prepared, trial: &TrialId, stop: &Stop) -> retune::Resul
     let encoder = reads.map(|all| all.encoder(&trial.arm, trial.seed, stop)).transpose()?;
     let shared_tokens = encoder.as_ref().map_or(0, |e| e.shared_tokens);
     let text = encoder.map(|encoder| TextModel {
-        options: backbones::options(&encoder.weights, trial.arm.mode.of_backbone()),
+        options: BackboneOptions {
+            recompute: config.recompute,
+            ..backbones::options(&encoder.weights, trial.arm.mode.of_backbone())
+        },
         weights: encoder.weights,
         cache: encoder.cache,
+        stop: stop.clone(),
     });
     let rule = if kind == AgentKind::SupervisedPlanner { told(world)? } else { BudgetRule::default() };
     let seed = TrialSeeds::new(config.seed, trial.seed).agent();

@@ -1,10 +1,13 @@
 //! Settings of `rec_sim` as the code uses them. Meaning, unit, range and source of each are in
 //! `presets/rec_sim/settings.toml`, which `experiment describe rec_sim` prints.
 
-use crate::arms::{Arm, TrainMode, parse_all};
+use super::ALGORITHMS;
+use crate::arms::{self, Arm, TrainMode, parse_all};
 use crate::config::Layers;
 use crate::failure::bad_input;
+use crate::study::{EvalPlan, Plan, ReportSettings, TrainSettings};
 use anyhow::Result;
+use retune::backbone::WeightForm;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,6 +29,10 @@ pub struct RecSimConfig {
     pub device: String,
     /// `embedded`, `random` or a folder.
     pub backbone: String,
+    /// How the weights of frozen encoders are kept in memory.
+    pub weights: WeightForm,
+    /// Whether trained encoders compute activations twice instead of keeping them.
+    pub recompute: bool,
     /// The simulated users and what is shown.
     pub env: EnvSettings,
     /// The items.
@@ -97,22 +104,6 @@ pub struct CatalogSettings {
     pub seed: u64,
 }
 
-/// Budget and collection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainSettings {
-    /// Env steps per trained arm.
-    pub env_steps: u64,
-    /// Envs side by side.
-    pub num_envs: usize,
-    /// Envs one actor decides for at once.
-    pub shard_size: usize,
-    /// Steps of each env per round.
-    pub steps_per_round: usize,
-    /// Seconds between checkpoints.
-    pub checkpoint_secs: f64,
-}
-
 /// Measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,14 +116,6 @@ pub struct EvalSettings {
     pub curve_points: u64,
     /// Envs side by side.
     pub num_envs: usize,
-}
-
-/// Statistics.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReportSettings {
-    /// Bootstrap replications.
-    pub replications: usize,
 }
 
 impl RecSimConfig {
@@ -184,9 +167,16 @@ impl RecSimConfig {
                     arm.algorithm.name
                 )));
             }
+            if self.weights == WeightForm::U8 && arm.mode != TrainMode::Frozen {
+                return Err(bad_input(format!(
+                    "arm `{arm}`: {} keeps encoders in 8 bits, which cannot be trained; leave it at f32, or write `{}`",
+                    layers.show("weights"),
+                    arm.algorithm.name
+                )));
+            }
         }
         for spelling in self.arm.keys() {
-            Arm::parse(spelling)?;
+            Arm::parse(spelling, ALGORITHMS)?;
         }
         Ok(())
     }
@@ -226,46 +216,46 @@ impl RecSimConfig {
     /// # Errors
     /// [`crate::failure::BadInput`] for an unknown arm or one named twice.
     pub fn parsed_arms(&self) -> Result<Vec<Arm>> {
-        parse_all(&self.arms)
+        parse_all(&self.arms, ALGORITHMS)
     }
 
-    /// Trials run side by side.
+    /// What all studies settle.
     #[must_use]
-    pub fn workers(&self) -> usize {
-        if self.jobs > 0 { self.jobs } else { crate::threads::cores() }
+    pub fn plan(&self, arms: Vec<Arm>) -> Plan {
+        Plan {
+            seed: self.seed,
+            seeds: self.seeds,
+            arms,
+            jobs: self.jobs,
+            actors: self.actors,
+            train: self.train.clone(),
+            eval: EvalPlan {
+                episodes: self.eval.users,
+                curve_episodes: self.eval.curve_users,
+                curve_points: self.eval.curve_points,
+                num_envs: self.eval.num_envs,
+            },
+            replications: self.report.replications,
+        }
     }
 
     /// Learning settings of one arm: those for all, then those for this one.
     #[must_use]
     pub fn agent_table(&self, arm: &Arm) -> toml::Table {
-        let mut table = self.agent.clone();
-        for own in arm.setting_names().iter().filter_map(|name| self.arm.get(name)) {
-            merge(&mut table, own);
-        }
-        table
-    }
-}
-
-fn merge(into: &mut toml::Table, from: &toml::Table) {
-    for (key, value) in from {
-        match (into.get_mut(key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => merge(inner, value),
-            _ => {
-                into.insert(key.clone(), value.clone());
-            }
-        }
+        arms::settings(arm, &self.agent, &self.arm)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Request, resolve};
-    use crate::rec_sim::{PRESETS, schema};
+    use crate::config::Request;
+    use crate::rec_sim::RecSim;
+    use crate::study::Experiment;
 
     fn config(request: &Request<'_>) -> Result<RecSimConfig> {
-        let schema = schema()?;
-        RecSimConfig::from_layers(&resolve(&schema, PRESETS, request)?.1)
+        let schema = RecSim.info().schema()?;
+        RecSimConfig::from_layers(&(&RecSim as &dyn Experiment).layers(&schema, request)?.1)
     }
 
     fn with(pairs: &[&str]) -> Result<RecSimConfig> {
@@ -275,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_preset_resolves() {
-        for preset in PRESETS {
+        for preset in RecSim.info().presets {
             let request = Request { preset: Some(preset.name), ..Request::default() };
             config(&request).unwrap_or_else(|e| panic!("{}: {e}", preset.name));
             assert!(!preset.about().is_empty());
@@ -286,7 +276,8 @@ mod tests {
     fn later_layers_win_and_arms_can_differ() {
         let config = with(&["train.env_steps=5", "agent.hidden=7", "arm.sarsa.hidden=9"]).expect("valid");
         assert_eq!(config.train.env_steps, 5);
-        let hidden = |arm: &str| config.agent_table(&Arm::parse(arm).expect("known"))["hidden"].as_integer();
+        let hidden =
+            |arm: &str| config.agent_table(&Arm::parse(arm, ALGORITHMS).expect("known"))["hidden"].as_integer();
         assert_eq!((hidden("q_learning"), hidden("sarsa"), hidden("sarsa:lora")), (Some(7), Some(9), Some(9)));
     }
 

@@ -1,6 +1,7 @@
 //! Measuring agents and references on the same users.
 
 use super::world::{Items, StudyEnv, World};
+use crate::study::Measurement;
 use retune::agent::{Actor, Mode, Snapshot, Stop};
 use retune::env::{CandidateObs, Slate, Status};
 use retune::rollout::{Evaluation, Observed, evaluate};
@@ -8,8 +9,6 @@ use retune::{Error, Result};
 use retune_envs::rec_sim::interest_evolution::{EvolutionModel, Planner};
 use retune_envs::rec_sim::reference::{Myopic, Random, ReferencePolicy, TopQuality};
 use retune_envs::rec_sim::{Metrics, Sim, Summary};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Discount of `discounted_return`, that of the SlateQ paper.
@@ -21,16 +20,6 @@ const PLANNER_TOLERANCE: f64 = 0.01;
 
 /// Users of one round of the planner's search; its return then has a standard error below two percent.
 pub const PLANNER_USERS: usize = 400;
-
-/// What users did with an arm's slates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Measurement {
-    /// Mean over users of the sum of rewards.
-    pub episode_return: f64,
-    /// The other measures by name; what could not be measured is left out.
-    pub metrics: BTreeMap<String, f64>,
-}
 
 /// Lets the agent behind `snapshot` serve the given users. Leaves no trace in training.
 ///

@@ -2,15 +2,15 @@
 
 use super::config::{EnvSettings, Form, RecSimConfig, UserView};
 use super::measure::{PLANNER_USERS, plan};
-use super::seeds::planner_users;
 use crate::failure::bad_input;
+use crate::study::{SplitInfo, episodes};
 use anyhow::Result;
 use retune::env::{EnvSpec, TextId, TextTable, TimeLimit};
+use retune::rng::Seed;
 use retune_envs::rec_sim::catalogue::{Catalogue, CatalogueConfig, Columns, Source, Split};
 use retune_envs::rec_sim::interest_evolution::{
     EvolutionConfig, EvolutionModel, InterestEvolution, ObservationMode, Planner,
 };
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -18,8 +18,7 @@ use std::sync::OnceLock;
 pub type StudyEnv = TimeLimit<InterestEvolution>;
 
 /// Which items users are offered in a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Items {
     /// Those that training offers too.
     Train,
@@ -35,6 +34,25 @@ impl Items {
             Self::Train => "train",
             Self::ColdStart => "cold_start",
         }
+    }
+
+    /// The items of this name.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn from_name(name: &str) -> retune::Result<Self> {
+        let found = [Self::Train, Self::ColdStart].into_iter().find(|items| items.name() == name);
+        found.ok_or_else(|| retune::Error::State(format!("rec_sim measures on no items called {name}")))
+    }
+
+    /// As reports name a measurement on them.
+    #[must_use]
+    pub fn split(self) -> SplitInfo {
+        let measured_on = match self {
+            Self::Train => "users never met in training",
+            Self::ColdStart => "items never seen in training",
+        };
+        SplitInfo { name: self.name(), measured_on }
     }
 }
 
@@ -75,7 +93,7 @@ impl World {
     pub fn new(config: &RecSimConfig, embed: Embed<'_>) -> Result<Self> {
         let evolution = EvolutionConfig::with_sizes(config.env.num_candidates, config.env.slate_size);
         let time_limit = config.env.time_limit;
-        let planner_users = planner_users(config.seed, PLANNER_USERS);
+        let planner_users = episodes(&Seed::root(config.seed).child("planner"), PLANNER_USERS);
         if config.env.form == Form::Features {
             let train = Offer::new(EvolutionModel::features(evolution)?);
             let (texts, warnings) = (TextTable::default(), Vec::new());

@@ -1,11 +1,30 @@
-//! A study: arms × seeds under one budget, the order of work, and what of it must repeat.
+//! A study: arms × seeds under one budget. What an experiment is ([`Experiment`]), the order of work, one trial with
+//! its checkpoints, and everything that follows from the results. Knows no experiment by name.
 
+mod experiment;
+mod measurement;
 mod out;
+mod plan;
+mod report;
+mod run;
 mod schedule;
+mod seeds;
+mod summary;
+#[cfg(test)]
+mod testing;
 mod timeless;
+mod trial;
 
+pub use experiment::{Experiment, Info, Prepared, SplitInfo, typed};
+pub use measurement::Measurement;
 pub use out::{check_free, default_out};
+pub use plan::{EvalPlan, Plan, ReportSettings, TrainSettings};
+pub use report::write as write_report;
+pub use run::Study;
 pub use schedule::{TrialId, TrialOutcome, run_trials};
+pub use seeds::{TrialSeeds, episodes};
+pub use summary::summarise;
 pub use timeless::differences;
 #[cfg(test)]
 pub use timeless::timeless;
+pub use trial::{CurvePoint, Task, TaskActor, Training, TrialRecord};

@@ -101,10 +101,11 @@ fn run_one<T>(trial: &TrialId, work: &impl Fn(&TrialId) -> retune::Result<T>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arms::Algorithm;
     use std::sync::Barrier;
 
     fn trials() -> Vec<TrialId> {
-        let arms = [Arm::parse("random").expect("known"), Arm::parse("sarsa").expect("known")];
+        let arms = [Algorithm::reference("random", "r"), Algorithm::rl("sarsa", "s")].map(Arm::plain);
         TrialId::all(&arms, 2)
     }
 

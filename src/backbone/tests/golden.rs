@@ -2,7 +2,7 @@
 //! eps of 1e-6, tanh GELU, decay on biases) misses them; plain F32 on a GPU gets four times as much.
 
 use crate::backbone::{Backbone, BackboneOptions, LoadOptions, Tokens, TrainMode, Weights};
-use crate::nn::{AdamW, AdamWConfig, Gradients, ParamStore, ops};
+use crate::nn::{Gradients, Optimizer, OptimizerConfig, ParamStore, ops};
 use crate::rng::Seed;
 use candle_core::{Device, Tensor};
 use serde_json::Value;
@@ -11,7 +11,8 @@ use std::sync::LazyLock;
 
 static WEIGHTS: LazyLock<Weights> = LazyLock::new(|| {
     use retune_assets::minilm_l3::{CONFIG, NAME, TOKENIZER, WEIGHTS};
-    Weights::from_bytes(NAME, CONFIG, TOKENIZER, WEIGHTS, &LoadOptions { strict: true, pooler: false }).unwrap()
+    Weights::from_bytes(NAME, CONFIG, TOKENIZER, WEIGHTS, &LoadOptions { strict: true, ..LoadOptions::default() })
+        .unwrap()
 });
 
 fn golden(name: &str) -> Value {
@@ -204,8 +205,8 @@ impl FineTuning {
     }
 
     fn run(&self) {
-        let config = AdamWConfig { learning_rate: 1e-4, ..AdamWConfig::default() };
-        let mut optimizer = AdamW::new(config).unwrap();
+        let config = OptimizerConfig { learning_rate: 1e-4, ..OptimizerConfig::default() };
+        let mut optimizer = Optimizer::new(config).unwrap();
         for step in 0..5 {
             let (loss, logits) = self.forward();
             let tolerance = if step == 0 { 1e-6 } else { 1e-4 };

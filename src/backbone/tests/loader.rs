@@ -11,7 +11,7 @@ use std::path::Path;
 const QUERY: &str = "encoder.layer.1.attention.self.query.weight";
 
 fn version(files: &Files) -> String {
-    files.load(&LoadOptions { strict: true, pooler: false }).unwrap().version().to_owned()
+    files.load(&LoadOptions { strict: true, ..LoadOptions::default() }).unwrap().version().to_owned()
 }
 
 fn tensor(weights: &Weights, name: &str) -> Vec<u32> {
@@ -98,10 +98,13 @@ fn quantised() -> (Files, Vec<u32>) {
 #[test]
 fn quantised_rows_are_read_exactly_and_their_scales_count_as_used() {
     let (files, expected) = quantised();
-    let weights = files.load(&LoadOptions { strict: true, pooler: false }).unwrap();
+    let weights = files.load(&LoadOptions { strict: true, ..LoadOptions::default() }).unwrap();
     assert_eq!(tensor(&weights, QUERY), expected);
     let prefixed = files.renamed(|name| format!("bert.{name}"));
-    assert_eq!(prefixed.load(&LoadOptions { strict: true, pooler: false }).unwrap().version(), weights.version());
+    assert_eq!(
+        prefixed.load(&LoadOptions { strict: true, ..LoadOptions::default() }).unwrap().version(),
+        weights.version()
+    );
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn unused_tensors_are_reported_and_refused_if_strict() {
     for name in ["bert.embeddings.position_ids", "bert.pooler.dense.weight", "cls.predictions.bias"] {
         files.tensors.insert(name.to_owned(), Raw { dtype: Dtype::I64, shape: vec![1], data: vec![0; 8] });
     }
-    let strict = LoadOptions { strict: true, pooler: false };
+    let strict = LoadOptions { strict: true, ..LoadOptions::default() };
     let report = files.load(&strict).unwrap().report().clone();
     assert_eq!(report.expected_unused.len(), 3);
     assert!(report.unused.is_empty());
@@ -179,7 +182,7 @@ fn unused_tensors_are_reported_and_refused_if_strict() {
 
 #[test]
 fn the_pooler_is_missing_only_where_it_is_wanted() {
-    let wanted = LoadOptions { strict: false, pooler: true };
+    let wanted = LoadOptions { strict: false, pooler: true, ..LoadOptions::default() };
     let message = refused(Files::new().load(&wanted));
     assert!(message.contains("missing: pooler.dense.bias [16]\n  missing: pooler.dense.weight [16, 16]"), "{message}");
     let mut files = Files::new();
@@ -402,7 +405,8 @@ fn padding_and_truncation_of_the_file_are_overridden() {
 fn a_saved_model_is_read_back_with_the_same_bits() {
     let (dir, weights) = (tempfile::tempdir().unwrap(), tiny::weights());
     weights.save_dir(&dir.path().join("model")).unwrap();
-    let again = Weights::from_dir(&dir.path().join("model"), &LoadOptions { strict: true, pooler: false }).unwrap();
+    let again =
+        Weights::from_dir(&dir.path().join("model"), &LoadOptions { strict: true, ..LoadOptions::default() }).unwrap();
     assert_eq!(again.version(), weights.version());
     for ((name, a), (_, b)) in weights.tensors().zip(again.tensors()) {
         assert_eq!(bits(a), bits(b), "{name}");

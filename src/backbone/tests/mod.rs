@@ -3,6 +3,8 @@
 mod adapters;
 mod golden;
 mod loader;
+mod quantised;
+mod recompute;
 mod table;
 mod tiny;
 mod training;

@@ -119,7 +119,7 @@ pub(super) fn refused<T>(result: Result<T>) -> String {
 }
 
 pub(super) fn weights() -> Weights {
-    Files::new().load(&LoadOptions { strict: true, pooler: false }).unwrap()
+    Files::new().load(&LoadOptions { strict: true, ..LoadOptions::default() }).unwrap()
 }
 
 pub(super) fn options() -> BackboneOptions {

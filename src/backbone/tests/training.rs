@@ -3,7 +3,7 @@
 use super::tiny::{self, backbone, bits, options, refs, texts};
 use crate::Error;
 use crate::backbone::{Backbone, BackboneOptions, LoadOptions, Tokens, TrainMode, Weights};
-use crate::nn::{AdamW, AdamWConfig, Gradients, Init, Movement, ParamStore, ops};
+use crate::nn::{Gradients, Init, Movement, Optimizer, OptimizerConfig, ParamStore, ops};
 use crate::persist::StateDict;
 use candle_core::{Device, Tensor};
 
@@ -26,8 +26,8 @@ fn gradients(backbone: &Backbone, store: &ParamStore, texts: &[Tokens], update: 
 }
 
 /// Trains on one batch, with the coverage check; returns the optimizer.
-pub(super) fn train(backbone: &Backbone, store: &ParamStore, texts: &[Tokens], updates: u64) -> AdamW {
-    let mut optimizer = AdamW::new(AdamWConfig { learning_rate: 1e-2, ..AdamWConfig::default() }).unwrap();
+pub(super) fn train(backbone: &Backbone, store: &ParamStore, texts: &[Tokens], updates: u64) -> Optimizer {
+    let mut optimizer = Optimizer::new(OptimizerConfig { learning_rate: 1e-2, ..OptimizerConfig::default() }).unwrap();
     for update in 0..updates {
         let gradients = gradients(backbone, store, texts, update);
         gradients.check_coverage(store, update, |_| false).unwrap();
@@ -205,7 +205,7 @@ fn a_trained_model_is_saved_and_read_back_with_the_same_bits_and_version() {
         add_head(&mut other, tiny::WIDTH);
         other.load(&state, "params/").unwrap();
         assert_eq!(again.weight_version(&other).unwrap(), version, "{name}");
-        let mut resumed = AdamW::new(optimizer.config().clone()).unwrap();
+        let mut resumed = Optimizer::new(optimizer.config().clone()).unwrap();
         resumed.load(&state, "optim/", &other).unwrap();
         let mut optimizer = optimizer;
         for update in 2..4 {
@@ -218,7 +218,7 @@ fn a_trained_model_is_saved_and_read_back_with_the_same_bits_and_version() {
         let dir = tempfile::tempdir().unwrap();
         let saved = backbone.to_weights(&store).unwrap();
         saved.save_dir(dir.path()).unwrap();
-        let read = Weights::from_dir(dir.path(), &LoadOptions { strict: true, pooler: false }).unwrap();
+        let read = Weights::from_dir(dir.path(), &LoadOptions { strict: true, ..LoadOptions::default() }).unwrap();
         assert_eq!(read.version(), saved.version(), "{name}");
         if backbone.adapters.is_none() {
             assert_eq!(read.version(), backbone.weight_version(&store).unwrap(), "{name}");

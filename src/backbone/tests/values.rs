@@ -88,7 +88,7 @@ fn poolings_and_length_one() {
     let eye: Vec<f32> = (0..256).map(|i| f32::from(u8::from(i % 17 == 0))).collect();
     files.tensors.insert("pooler.dense.weight".to_owned(), tiny::Raw::f32(&[16, 16], &eye));
     files.tensors.insert("pooler.dense.bias".to_owned(), tiny::Raw::f32(&[16], &[0.25; 16]));
-    let weights = files.load(&LoadOptions { strict: true, pooler: true }).unwrap();
+    let weights = files.load(&LoadOptions { strict: true, pooler: true, ..LoadOptions::default() }).unwrap();
     let vector = |pooling, l2| {
         let mut store = ParamStore::new(&Device::Cpu, Seed::root(1));
         let backbone = Backbone::new(&weights, &BackboneOptions { pooling, l2, ..options() }, &mut store).unwrap();

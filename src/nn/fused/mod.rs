@@ -15,6 +15,8 @@ mod linear;
 mod lora;
 mod losses;
 mod matmul;
+mod quantised;
+mod recompute;
 pub mod threads;
 mod vars;
 
@@ -25,9 +27,17 @@ pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_act};
 pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
+pub(super) use quantised::dequantise;
+pub use recompute::{Part, recompute};
 pub use vars::backward;
 
 use candle_core::{DType, Tensor};
+
+/// What computes the matrix products of the kernels on this machine, for people.
+#[must_use]
+pub fn matmul_kernel() -> &'static str {
+    matmul::Kernel::best().name()
+}
 
 /// Whether the kernels can take these tensors: F32 on the CPU.
 #[must_use]

@@ -1,8 +1,10 @@
 //! Adam and AdamW on a flat array.
 
 use super::Layout;
-use crate::nn::optim::step::{CHUNK, Constants, chunk_sum_of_squares, update};
-use crate::nn::{AdamWConfig, StepReport};
+use crate::nn::optim::Rates;
+use crate::nn::optim::adamw::{Constants, update};
+use crate::nn::optim::buffer::{CHUNK, chunk_sum_of_squares};
+use crate::nn::{AdamW, Algorithm, OptimizerConfig, StepReport};
 use crate::persist::StateDict;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -42,16 +44,18 @@ impl AdamConfig {
 
     /// The same as settings of the optimizer for tensors, so that rules and arithmetic stand once.
     #[must_use]
-    pub fn general(&self) -> AdamWConfig {
-        AdamWConfig {
+    pub fn general(&self) -> OptimizerConfig {
+        OptimizerConfig {
+            algorithm: Algorithm::AdamW(self.algorithm()),
             learning_rate: self.learning_rate,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            eps: self.eps,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
-            ..AdamWConfig::default()
+            ..OptimizerConfig::default()
         }
+    }
+
+    fn algorithm(&self) -> AdamW {
+        AdamW { beta1: self.beta1, beta2: self.beta2, eps: self.eps }
     }
 }
 
@@ -59,7 +63,7 @@ impl AdamConfig {
 #[derive(Clone, Debug)]
 pub struct Adam {
     config: AdamConfig,
-    general: AdamWConfig,
+    algorithm: AdamW,
     updates: u64,
     m: Vec<f32>,
     v: Vec<f32>,
@@ -72,7 +76,7 @@ impl Adam {
     /// [`Error::Config`] if a setting is out of range.
     pub fn new(config: AdamConfig, len: usize) -> Result<Self> {
         config.validate()?;
-        Ok(Self { general: config.general(), config, updates: 0, m: vec![0.0; len], v: vec![0.0; len] })
+        Ok(Self { algorithm: config.algorithm(), config, updates: 0, m: vec![0.0; len], v: vec![0.0; len] })
     }
 
     /// Updates made so far.
@@ -103,7 +107,10 @@ impl Adam {
         let grad_norm = square.sqrt();
         let clip_factor = self.config.max_grad_norm.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
         let rate = self.config.learning_rate * factor;
-        let constants = |decay: f64| Constants::new(&self.general, rate, decay, clip_factor, self.updates + 1);
+        let constants = |weight_decay: f64| {
+            let (learning_rate, clip, step) = (rate, clip_factor, self.updates + 1);
+            Constants::new(&self.algorithm, &Rates { learning_rate, weight_decay, clip, step })
+        };
         if self.config.weight_decay == 0.0 {
             update(params, grads, &mut self.m, &mut self.v, &constants(0.0));
         } else {

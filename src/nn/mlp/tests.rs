@@ -1,6 +1,6 @@
 use super::*;
 use crate::nn::fused::threads::with_threads;
-use crate::nn::{AdamW, Gradients, ParamStore, ops};
+use crate::nn::{Gradients, Optimizer, ParamStore, ops};
 use crate::persist::StateDict;
 use crate::rng::{Seed, StreamRng};
 use candle_core::{Device, Tensor};
@@ -185,7 +185,7 @@ fn adam_makes_the_steps_of_the_general_optimizer() {
     let mut net = net(&[4, 10, 3], Activation::Tanh);
     let store = store_of(&net);
     let config = AdamConfig { weight_decay: 0.1, max_grad_norm: Some(0.7), eps: 1e-5, ..AdamConfig::default() };
-    let mut general = AdamW::new(config.general()).unwrap();
+    let mut general = Optimizer::new(config.general()).unwrap();
     let mut adam = Adam::new(config, net.layout.len()).unwrap();
     let mut rng = Seed::root(9).rng();
     for _ in 0..5 {

@@ -1,0 +1,201 @@
+//! What the agent is shown.
+
+use super::config::{DiagQueryConfig, Initial, View};
+use super::episode::{Asked, Episode};
+use super::rules::Rules;
+use crate::diag_query::gain::{entropy_bits, gains};
+use crate::diag_query::model::Belief;
+use crate::diag_query::problem::Problem;
+use retune::env::{CandidateObs, CandidateSpec, Feedback, HistoryEvent, ItemOutcome, TextId, TextTable};
+use std::fmt::Write;
+
+/// Numbers of an event in the history: 1 if the finding was given from the start, 0 if it was asked.
+const HISTORY_DIM: usize = 1;
+
+/// How observations are laid out.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    view: View,
+    stop: bool,
+    diagnoses: usize,
+    /// First number of each finding in the state of [`View::Vector`].
+    offsets: Vec<usize>,
+    /// First text of the answers to each finding: its states, then `unknown`.
+    answer_texts: Vec<u32>,
+    texts: TextTable,
+    history_len: usize,
+}
+
+impl Encoder {
+    pub fn new(problem: &Problem, config: &DiagQueryConfig, rules: &Rules) -> Self {
+        let (mut offsets, mut at) = (Vec::with_capacity(rules.states.len()), 0);
+        for &states in &rules.states {
+            offsets.push(at);
+            at += states + 2;
+        }
+        let given = match config.initial {
+            Initial::None => 0,
+            Initial::RandomPositive => 1,
+            Initial::FromData => problem.source.max_given(),
+        };
+        let mut made = Self {
+            view: config.view,
+            stop: config.stop,
+            diagnoses: problem.diagnoses.len(),
+            offsets,
+            answer_texts: Vec::new(),
+            texts: TextTable::default(),
+            history_len: config.t_max.min(rules.states.len()) + given,
+        };
+        if made.view == View::Text {
+            made.write_texts(problem, rules);
+        }
+        made
+    }
+
+    /// Candidates first, in their order, then all answers.
+    fn write_texts(&mut self, problem: &Problem, rules: &Rules) {
+        let mut texts: Vec<String> =
+            problem.findings.iter().zip(&rules.costs).map(|(f, c)| format!("ask: {} (cost {c})", f.name)).collect();
+        texts.extend(problem.diagnoses.iter().map(|d| format!("declare: {}", d.name)));
+        if self.stop {
+            texts.push("stop: declare the likeliest diagnosis".to_owned());
+        }
+        for finding in &problem.findings {
+            self.answer_texts.push(texts.len() as u32);
+            texts.extend(finding.states.iter().map(|state| format!("{} {state}", finding.name)));
+            texts.push(format!("{} unknown", finding.name));
+        }
+        self.texts = TextTable::new(texts);
+    }
+
+    fn num_candidates(&self) -> usize {
+        self.offsets.len() + self.diagnoses + usize::from(self.stop)
+    }
+
+    pub fn texts(&self) -> &TextTable {
+        &self.texts
+    }
+
+    pub fn spec(&self, rules: &Rules) -> CandidateSpec {
+        let findings = rules.states.len();
+        let vector: usize = rules.states.iter().map(|s| s + 2).sum();
+        let text = self.view == View::Text;
+        CandidateSpec {
+            num_candidates: self.num_candidates(),
+            state_dim: match self.view {
+                View::Vector => vector + 2,
+                View::Signed => 2 * findings + 2,
+                View::Text => 2,
+                View::Belief => self.diagnoses + 3 + findings,
+                View::BeliefGain => self.diagnoses + 3 + 2 * findings,
+            },
+            candidate_dim: 0,
+            has_text: text,
+            history_len: if text { self.history_len } else { 0 },
+            history_dim: if text { HISTORY_DIM } else { 0 },
+            pool: (0..self.texts.len() as u32).map(TextId).collect(),
+        }
+    }
+
+    pub fn observe(&self, rules: &Rules, episode: &Episode, belief: Option<&mut dyn Belief>) -> CandidateObs {
+        let mask = rules.open(episode);
+        let time = episode.questions() as f32 / rules.t_max as f32;
+        let cost = (episode.cost / rules.cost_unit) as f32;
+        let mut state = match (self.view, belief) {
+            (View::Vector, _) => self.vector(rules, episode),
+            (View::Signed, _) => signed(rules, episode),
+            (View::Belief | View::BeliefGain, Some(belief)) => {
+                return self.finish(believed(rules, episode, belief, self.view, [time, cost]), mask, episode);
+            }
+            _ => Vec::new(),
+        };
+        state.extend([time, cost]);
+        self.finish(state, mask, episode)
+    }
+
+    fn finish(&self, state: Vec<f32>, mut mask: Vec<bool>, episode: &Episode) -> CandidateObs {
+        mask.resize(self.num_candidates(), true);
+        let text = self.view == View::Text;
+        let candidates = if text { self.num_candidates() as u32 } else { 0 };
+        let history = if text { episode.asked.iter().map(|a| self.event(a)).collect() } else { Vec::new() };
+        let outcome = |reward| ItemOutcome { clicked: true, reward, quality: None };
+        CandidateObs {
+            state,
+            history,
+            candidate_features: Vec::new(),
+            candidate_texts: (0..candidates).map(TextId).collect(),
+            mask,
+            feedback: episode.last_reward.map(|reward| Feedback { outcomes: vec![outcome(reward)] }),
+        }
+    }
+
+    fn event(&self, asked: &Asked) -> HistoryEvent {
+        let first = self.answer_texts[asked.finding];
+        let next = self.answer_texts.get(asked.finding + 1).copied().unwrap_or(self.texts.len() as u32);
+        let text = TextId(asked.reply.map_or(next - 1, |state| first + state as u32));
+        HistoryEvent { text: Some(text), features: vec![f32::from(u8::from(asked.given))] }
+    }
+
+    fn vector(&self, rules: &Rules, episode: &Episode) -> Vec<f32> {
+        let mut state = vec![0.0; rules.states.iter().map(|s| s + 2).sum()];
+        self.offsets.iter().for_each(|&at| state[at] = 1.0);
+        for asked in &episode.asked {
+            let at = self.offsets[asked.finding];
+            state[at] = 0.0;
+            state[at + asked.reply.map_or(1, |s| s + 2)] = 1.0;
+        }
+        state
+    }
+}
+
+/// Two numbers a finding: the answer, and whether it was `unknown`.
+fn signed(rules: &Rules, episode: &Episode) -> Vec<f32> {
+    let mut state = vec![0.0; 2 * rules.states.len()];
+    for asked in &episode.asked {
+        let states = rules.states[asked.finding];
+        match asked.reply {
+            None => state[2 * asked.finding + 1] = 1.0,
+            Some(s) if states > 2 => state[2 * asked.finding] = (s + 1) as f32 / states as f32,
+            Some(s) => state[2 * asked.finding] = if s == rules.defaults[asked.finding] { -1.0 } else { 1.0 },
+        }
+    }
+    state
+}
+
+fn believed(rules: &Rules, episode: &Episode, belief: &mut dyn Belief, view: View, rest: [f32; 2]) -> Vec<f32> {
+    let mut state: Vec<f32> = belief.posterior().iter().map(|&p| p as f32).collect();
+    state.push(entropy_bits(belief.posterior()) as f32);
+    state.extend(rest);
+    let start = state.len();
+    let findings = rules.states.len();
+    state.resize(start + findings, 0.0);
+    episode.asked.iter().for_each(|a| state[start + a.finding] = 1.0);
+    if view == View::BeliefGain {
+        let open: Vec<usize> = (0..findings).filter(|&i| state[start + i] == 0.0).collect();
+        let of_open = gains(belief, &rules.believed, &open, &rules.states);
+        state.resize(start + 2 * findings, 0.0);
+        open.iter().zip(of_open).for_each(|(&i, gain)| state[start + findings + i] = gain as f32);
+    }
+    state
+}
+
+/// `Known: fever yes; cough no. Asked 2 of 10, cost 1.5 of 20.`
+pub fn sentence(problem: &Problem, rules: &Rules, episode: &Episode) -> String {
+    let mut text = String::from("Known: ");
+    for (i, asked) in episode.asked.iter().enumerate() {
+        let finding = &problem.findings[asked.finding];
+        let state = asked.reply.map_or("unknown", |s| finding.states[s].as_str());
+        // Writing to a string cannot fail.
+        write!(text, "{}{} {state}", if i > 0 { "; " } else { "" }, finding.name).expect("a string grows");
+    }
+    if episode.asked.is_empty() {
+        text.push_str("nothing");
+    }
+    write!(text, ". Asked {} of {}, cost {}", episode.questions(), rules.t_max, episode.cost).expect("a string grows");
+    if rules.budget.is_finite() {
+        write!(text, " of {}", rules.budget).expect("a string grows");
+    }
+    text.push('.');
+    text
+}

@@ -1,0 +1,22 @@
+//! Products of many probabilities, kept within the range of f64.
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |max, &v| if v > max { v } else { max })
+}
+
+/// Divides by the largest value and returns its logarithm; tables of zeros stay as they are.
+pub fn rescale(values: &mut [f64]) -> f64 {
+    let max = largest(values);
+    if max > 0.0 {
+        values.iter_mut().for_each(|v| *v /= max);
+        max.ln()
+    } else {
+        0.0
+    }
+}
+
+/// Rescales a product that has become small: a hundred factors would otherwise underflow.
+pub fn lift(values: &mut [f64]) -> f64 {
+    const SMALL: f64 = 1e-100;
+    if largest(values) < SMALL { rescale(values) } else { 0.0 }
+}

@@ -1,0 +1,16 @@
+//! Learning what to ask: a patient has a hidden diagnosis and findings; the agent pays for answers, then declares.
+//!
+//! A research simulator, not a medical device.
+
+pub mod bif;
+pub mod composite;
+pub mod env;
+pub mod gain;
+pub mod generators;
+pub mod inference;
+pub mod model;
+pub mod network;
+pub mod problem;
+pub mod shipped;
+#[cfg(test)]
+pub(crate) mod testing;

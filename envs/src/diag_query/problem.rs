@@ -1,0 +1,209 @@
+//! What is asked about: diagnoses, findings, where cases come from and what is known about them.
+
+use super::model::Model;
+use super::network::{Network, inverse_cdf};
+use retune::env::EnvError;
+use retune::rng::StreamRng;
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// What can be declared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Diagnosis {
+    /// Name in the data.
+    pub id: String,
+    /// Name for people and for agents that read.
+    pub name: String,
+    /// DDXPlus severity, 1 (worst) to 5.
+    pub severity: Option<u8>,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Name in the data.
+    pub id: String,
+    /// Name for people and for agents that read.
+    pub name: String,
+    /// Names of the states; at least one.
+    pub states: Vec<String>,
+    /// The state that means "absent" or "normal".
+    pub default: usize,
+    /// Kind of test, which sets the cost under [`super::env::Costs::Clinical`].
+    pub kind: TestKind,
+    /// A finding that must have been answered with another than its default state before this one may be asked.
+    pub requires: Option<usize>,
+}
+
+/// Kind of test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestKind {
+    /// A question to the patient.
+    History,
+    /// Bodily examination.
+    Exam,
+    /// A laboratory test.
+    Lab,
+    /// Imaging.
+    Imaging,
+    /// An invasive test.
+    Invasive,
+}
+
+impl TestKind {
+    /// The `clinical` cost.
+    #[must_use]
+    pub fn clinical_cost(self) -> f64 {
+        match self {
+            Self::History => 0.5,
+            Self::Exam => 1.0,
+            Self::Lab => 3.0,
+            Self::Imaging => 5.0,
+            Self::Invasive => 10.0,
+        }
+    }
+}
+
+/// One patient.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Number of the diagnosis.
+    pub diagnosis: usize,
+    /// State of each finding; `None` where the data have none, which is answered with `unknown`.
+    pub findings: Vec<Option<usize>>,
+    /// Findings that the data reveal at the start.
+    pub given: Vec<usize>,
+}
+
+/// Where cases come from.
+pub trait CaseSource: Debug + Send + Sync {
+    /// A case, from `rng` alone.
+    fn draw(&self, rng: &mut StreamRng) -> Case;
+
+    /// Most findings that a case reveals at the start.
+    fn max_given(&self) -> usize {
+        0
+    }
+}
+
+/// Diagnoses, findings, cases, and a model if there is one.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Stable name, such as `hepar2/PBC`.
+    pub name: String,
+    /// What can be declared; at least one.
+    pub diagnoses: Vec<Diagnosis>,
+    /// What can be asked; ties are broken in this order.
+    pub findings: Vec<Finding>,
+    /// Where cases come from.
+    pub source: Arc<dyn CaseSource>,
+    /// A model for beliefs, gains and stopping. It need not be the one that cases come from.
+    pub model: Option<Arc<dyn Model>>,
+}
+
+impl Problem {
+    /// States of each finding.
+    #[must_use]
+    pub fn states(&self) -> Vec<usize> {
+        self.findings.iter().map(|f| f.states.len()).collect()
+    }
+
+    /// Checks that the parts fit together.
+    ///
+    /// # Errors
+    /// [`EnvError::Config`] naming what does not fit.
+    pub fn validate(&self) -> Result<(), EnvError> {
+        let wrong = |key: &str, value: String, expected: &str| {
+            Err(EnvError::Config { key: format!("{}: {key}", self.name), value, expected: expected.to_owned() })
+        };
+        if self.diagnoses.is_empty() {
+            return wrong("diagnoses", "0".to_owned(), "at least 1");
+        }
+        for (i, finding) in self.findings.iter().enumerate() {
+            if finding.default >= finding.states.len() {
+                return wrong(&finding.id, format!("default state {}", finding.default), "one of its states");
+            }
+            if finding.requires.is_some_and(|r| r >= self.findings.len() || r == i) {
+                return wrong(&finding.id, format!("requires {:?}", finding.requires), "another finding");
+            }
+        }
+        if let Some(model) = &self.model {
+            let (found, expected) = (model.num_classes(), self.diagnoses.len());
+            if found != expected {
+                return wrong("model", format!("{found} diagnoses"), &format!("{expected} diagnoses"));
+            }
+            if model.states() != self.states() {
+                return wrong("model", format!("states {:?}", model.states()), "the states of the findings");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Patients drawn from a Bayesian network.
+#[derive(Debug)]
+pub struct NetworkSource {
+    network: Arc<Network>,
+    class: usize,
+    findings: Vec<usize>,
+}
+
+impl NetworkSource {
+    /// Patients with variable `class` as diagnosis and `findings`, all by number in the network.
+    #[must_use]
+    pub fn new(network: Arc<Network>, class: usize, findings: Vec<usize>) -> Self {
+        Self { network, class, findings }
+    }
+}
+
+impl CaseSource for NetworkSource {
+    fn draw(&self, rng: &mut StreamRng) -> Case {
+        let states = self.network.sample(rng);
+        let findings = self.findings.iter().map(|&f| Some(states[f])).collect();
+        Case { diagnosis: states[self.class], findings, given: Vec::new() }
+    }
+}
+
+/// Patients from a list, each as likely as any other.
+#[derive(Debug)]
+pub struct ListSource {
+    cases: Vec<Case>,
+}
+
+impl ListSource {
+    /// Patients from `cases`.
+    ///
+    /// # Errors
+    /// [`EnvError::Config`] if there are none.
+    pub fn new(cases: Vec<Case>) -> Result<Self, EnvError> {
+        if cases.is_empty() {
+            let (key, value, expected) = ("cases".to_owned(), "0".to_owned(), "at least 1".to_owned());
+            return Err(EnvError::Config { key, value, expected });
+        }
+        Ok(Self { cases })
+    }
+
+    /// The patients.
+    #[must_use]
+    pub fn cases(&self) -> &[Case] {
+        &self.cases
+    }
+}
+
+impl CaseSource for ListSource {
+    fn draw(&self, rng: &mut StreamRng) -> Case {
+        self.cases[rng.below(self.cases.len())].clone()
+    }
+
+    fn max_given(&self) -> usize {
+        self.cases.iter().map(|c| c.given.len()).max().unwrap_or_default()
+    }
+}
+
+/// A state by inverse CDF, for sources that draw from their own tables.
+pub(crate) fn draw_state(probabilities: impl IntoIterator<Item = f64>, rng: &mut StreamRng) -> usize {
+    inverse_cdf(&probabilities.into_iter().collect::<Vec<_>>(), rng.uniform())
+}

@@ -1,0 +1,229 @@
+//! Products with AVX-512 or AVX2.
+//!
+//! The right matrix is packed into panels of [`COLS`] columns, the left one block by block into panels of [`ROWS`]
+//! rows, and [`kernel`] computes a tile of the result from two panels (the scheme of Goto and van de Geijn, "Anatomy
+//! of high-performance matrix multiplication", 2008).
+
+use super::kernel::{self, COLS, LANES, ROWS, Tile};
+use super::pack::pack;
+use super::{Kernel, Matrix, Target};
+use rayon::prelude::*;
+use std::cell::Cell;
+
+/// Inner index of one pass: a panel of either matrix then fits the first or second cache.
+const DEPTH: usize = 384;
+/// Rows of the left matrix that are packed at once, at most: the block stays in the second cache.
+const BLOCK: usize = 96;
+/// Tasks per thread, so that a thread that is held up does not hold up the others.
+const TASKS: usize = 4;
+
+thread_local! {
+    /// Memory of a packed right matrix, kept for the next product of this thread.
+    static RIGHT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// Memory of a packed block of the left matrix.
+    static LEFT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Values kept per thread at most (16 MiB): beyond, the memory goes back at once.
+const MAX_KEPT: usize = 4 << 20;
+
+/// Columns including those of zeros that fill the last register.
+fn padded(cols: usize) -> usize {
+    cols.next_multiple_of(LANES)
+}
+
+/// Calls `f` with `matrix` in panels.
+pub(super) fn with_packed<R>(matrix: Matrix, threads: usize, f: impl FnOnce(&[f32]) -> R) -> R {
+    let mut buffer = RIGHT.take();
+    pack_right(matrix, &mut buffer, threads);
+    let result = f(&buffer);
+    if buffer.capacity() <= MAX_KEPT {
+        RIGHT.set(buffer);
+    }
+    result
+}
+
+/// Packs a right matrix: panels of [`COLS`] columns one after the other, the last one perhaps narrower, each row of a
+/// panel after the one above. Needs AVX2.
+pub(super) fn pack_right(matrix: Matrix, buffer: &mut Vec<f32>, threads: usize) {
+    let (depth, width) = (matrix.rows, padded(matrix.cols));
+    resize(buffer, depth * width);
+    if buffer.is_empty() {
+        return;
+    }
+    let panel = |(index, panel): (usize, &mut [f32])| {
+        let first = index * COLS;
+        let count = (matrix.cols - first).min(COLS);
+        let source = &matrix.data[first * matrix.col_stride..];
+        // SAFETY: the panel holds `depth` rows of its width; `Matrix` lies inside its slice; callers have AVX2.
+        unsafe {
+            let columns = (count, matrix.col_stride);
+            pack(panel.as_mut_ptr(), panel.len() / depth, source.as_ptr(), columns, (depth, matrix.row_stride), 1.0);
+        }
+    };
+    match threads {
+        1 => buffer.chunks_mut(depth * COLS).enumerate().for_each(panel),
+        _ => buffer.par_chunks_mut(depth * COLS).enumerate().for_each(panel),
+    }
+}
+
+/// Gives `buffer` the length, with whatever values.
+fn resize(buffer: &mut Vec<f32>, len: usize) {
+    if buffer.len() < len {
+        // A fresh vector: nothing of the old one is copied.
+        *buffer = vec![0.0; len];
+    }
+    buffer.truncate(len);
+}
+
+/// `scale·a·b` for the packed `b` of `cols` columns.
+///
+/// # Safety
+/// `to` must be valid for `a.rows` rows of `cols` values that nobody else touches, initialised if added to. The
+/// machine must have `kernel`, which is not the portable one.
+pub(super) unsafe fn multiply(
+    kernel: Kernel,
+    to: Target,
+    a: Matrix,
+    cols: usize,
+    b: &[f32],
+    scale: f32,
+    threads: usize,
+) {
+    assert!(b.len() >= a.cols * padded(cols), "packed right matrix");
+    if a.rows == 0 || cols == 0 {
+        return;
+    }
+    let product = Product { kernel, to, a, cols, b, scale };
+    let grid = Grid::new(a.rows, cols, threads);
+    // SAFETY: passed on to the caller; the tasks of a grid write disjoint parts of the output.
+    let task = |index: usize| unsafe { product.part(grid.rows_of(index), grid.cols_of(index)) };
+    match threads {
+        1 => (0..grid.tasks()).for_each(task),
+        _ => (0..grid.tasks()).into_par_iter().for_each(task),
+    }
+}
+
+/// The output cut into tasks.
+struct Grid {
+    rows: usize,
+    cols: usize,
+    /// Rows of a task.
+    height: usize,
+    /// Columns of a task, a multiple of [`COLS`].
+    width: usize,
+}
+
+impl Grid {
+    fn new(rows: usize, cols: usize, threads: usize) -> Self {
+        if threads == 1 {
+            return Self { rows, cols, height: BLOCK, width: cols.next_multiple_of(COLS) };
+        }
+        let wanted = threads * TASKS;
+        let blocks = rows.div_ceil(BLOCK).next_multiple_of(threads).min(rows.div_ceil(ROWS));
+        let height = rows.div_ceil(blocks).next_multiple_of(ROWS);
+        let groups = wanted.div_ceil(rows.div_ceil(height)).min(cols.div_ceil(COLS));
+        Self { rows, cols, height, width: cols.div_ceil(groups).next_multiple_of(COLS) }
+    }
+
+    fn across(&self) -> usize {
+        self.cols.div_ceil(self.width)
+    }
+
+    fn tasks(&self) -> usize {
+        self.rows.div_ceil(self.height) * self.across()
+    }
+
+    fn rows_of(&self, task: usize) -> (usize, usize) {
+        let first = task / self.across() * self.height;
+        (first, (first + self.height).min(self.rows))
+    }
+
+    fn cols_of(&self, task: usize) -> (usize, usize) {
+        let first = task % self.across() * self.width;
+        (first, (first + self.width).min(self.cols))
+    }
+}
+
+struct Product<'a> {
+    kernel: Kernel,
+    to: Target,
+    a: Matrix<'a>,
+    cols: usize,
+    b: &'a [f32],
+    scale: f32,
+}
+
+impl Product<'_> {
+    /// The results in rows `top..bottom` and columns `left..right`.
+    ///
+    /// # Safety
+    /// As [`multiply`].
+    unsafe fn part(&self, (top, bottom): (usize, usize), (left, right): (usize, usize)) {
+        let mut buffer = LEFT.take();
+        for top in (top..bottom).step_by(BLOCK) {
+            let rows = (bottom - top).min(BLOCK);
+            // One pass of depth 0 writes the zeros of an empty sum.
+            for first in (0..self.a.cols.max(1)).step_by(DEPTH) {
+                let depth = (self.a.cols - first).min(DEPTH);
+                self.pack_left(&mut buffer, (top, rows), (first, depth));
+                // SAFETY: passed on to the caller.
+                unsafe { self.block(&buffer, (top, rows), (first, depth), (left, right)) };
+            }
+        }
+        LEFT.set(buffer);
+    }
+
+    fn pack_left(&self, buffer: &mut Vec<f32>, (top, rows): (usize, usize), (first, depth): (usize, usize)) {
+        let a = &self.a;
+        resize(buffer, rows.next_multiple_of(ROWS) * depth);
+        if depth == 0 {
+            return;
+        }
+        for (index, panel) in buffer.chunks_mut(ROWS * depth).enumerate() {
+            let row = index * ROWS;
+            let count = (rows - row).min(ROWS);
+            let source = &a.data[(top + row) * a.row_stride + first * a.col_stride..];
+            // SAFETY: the panel holds `depth` rows of `ROWS`; `Matrix` lies inside its slice; callers have AVX2.
+            unsafe {
+                let (rows, depth) = ((count, a.row_stride), (depth, a.col_stride));
+                pack(panel.as_mut_ptr(), ROWS, source.as_ptr(), rows, depth, self.scale);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`multiply`].
+    unsafe fn block(
+        &self,
+        left_panels: &[f32],
+        (top, rows): (usize, usize),
+        (first, depth): (usize, usize),
+        (left, right): (usize, usize),
+    ) {
+        for col in (left..right).step_by(COLS) {
+            let width = (padded(self.cols) - col).min(COLS);
+            let b = self.b[col * self.a.cols + first * width..].as_ptr();
+            for row in (0..rows).step_by(ROWS) {
+                let tile = Tile {
+                    a: left_panels[row * depth..].as_ptr(),
+                    b,
+                    width,
+                    depth,
+                    out: self.to.start.0.wrapping_add((top + row) * self.to.stride + col),
+                    stride: self.to.stride,
+                    rows: (rows - row).min(ROWS),
+                    cols: (right - col).min(COLS),
+                    add: self.to.add || first > 0,
+                };
+                // SAFETY: the panels were packed for this depth; the output is that of the caller.
+                unsafe {
+                    match self.kernel {
+                        Kernel::Avx512 => kernel::avx512(&tile),
+                        _ => kernel::avx2(&tile),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Memory of an optimizer, passes over a parameter without temporaries, and sums in a fixed order.
+
+use crate::persist::StateDict;
+use crate::{Error, Result};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, Tensor, Var, bail};
+use rayon::prelude::*;
+use std::sync::Mutex;
+
+/// Values that one rayon task handles: large enough to pay for itself, and a fixed split of every sum.
+pub(in crate::nn) const CHUNK: usize = 1 << 14;
+
+/// What an optimizer keeps of a parameter, beside it.
+#[derive(Debug)]
+pub(super) enum Buffer {
+    /// On the CPU: flat, so that one pass can go over it together with parameter and gradient.
+    Host(Vec<f32>),
+    /// On another device, in the shape of what it belongs to.
+    Device(Tensor),
+}
+
+impl Buffer {
+    /// Zeros of this shape where `var` lives.
+    pub(super) fn zeros(var: &Var, shape: &[usize]) -> Result<Self> {
+        Ok(if var.device().is_cpu() {
+            Self::Host(vec![0.0; shape.iter().product()])
+        } else {
+            Self::Device(Tensor::zeros(shape, DType::F32, var.device())?)
+        })
+    }
+
+    /// The values in `state` under `name`.
+    pub(super) fn load(state: &StateDict, name: &str, var: &Var, shape: &[usize]) -> Result<Self> {
+        let (values, expected) = (state.f32s(name)?, shape.iter().product::<usize>());
+        if values.len() != expected {
+            let saved = values.len();
+            return Err(Error::State(format!("{name} has {saved} values, the parameter calls for {expected}")));
+        }
+        Ok(if var.device().is_cpu() {
+            Self::Host(values)
+        } else {
+            Self::Device(Tensor::from_vec(values, shape, var.device())?)
+        })
+    }
+
+    pub(super) fn save(&self, state: &mut StateDict, name: &str) -> Result<()> {
+        match self {
+            Self::Host(values) => state.put_f32s(name, values),
+            Self::Device(tensor) => state.put_tensor(name, &tensor.flatten_all()?)?,
+        }
+        Ok(())
+    }
+}
+
+/// Runs `pass` over the values of parameter and gradient, in place. Both are F32 on the CPU, contiguous, and of equal
+/// length.
+pub(super) fn in_place<R>(var: &Var, grad: &Tensor, pass: impl FnOnce(&mut [f32], &[f32]) -> R) -> Result<R> {
+    let work = Mutex::new((Some(pass), None));
+    var.inplace_op2(grad, &InPlace(&work))?;
+    let done = work.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(done.1.expect("an in-place operation runs its kernel or fails"))
+}
+
+/// Behind a lock because candle hands an operation out as a shared reference.
+struct InPlace<'a, F, R>(&'a Mutex<(Option<F>, Option<R>)>);
+
+impl<F: FnOnce(&mut [f32], &[f32]) -> R, R> InplaceOp2 for InPlace<'_, F, R> {
+    fn name(&self) -> &'static str {
+        "optimizer-step"
+    }
+
+    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(params), CpuStorage::F32(grads)) = (s1, s2) else { bail!("optimizer: not F32") };
+        let (Some((p0, p1)), Some((g0, g1))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
+            bail!("optimizer: parameters and gradients must be contiguous");
+        };
+        if p1 - p0 != g1 - g0 {
+            bail!("optimizer: {} parameters, {} gradients", p1 - p0, g1 - g0);
+        }
+        let Ok(mut work) = self.0.lock() else { bail!("optimizer: left behind by a panic") };
+        if let Some(pass) = work.0.take() {
+            work.1 = Some(pass(&mut params[p0..p1], &grads[g0..g1]));
+        }
+        Ok(())
+    }
+}
+
+/// Calls `f` on chunks of two slices of equal length, on several threads if they are long.
+pub(super) fn for_chunks2(a: &mut [f32], b: &[f32], f: impl Fn(&mut [f32], &[f32]) + Send + Sync) {
+    if a.len() <= CHUNK {
+        return f(a, b);
+    }
+    a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| f(a, b));
+}
+
+/// Calls `f` on chunks of three slices of equal length, on several threads if they are long.
+pub(super) fn for_chunks3(
+    a: &mut [f32],
+    b: &[f32],
+    c: &mut [f32],
+    f: impl Fn(&mut [f32], &[f32], &mut [f32]) + Send + Sync,
+) {
+    if a.len() <= CHUNK {
+        return f(a, b, c);
+    }
+    let chunks = a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).zip(c.par_chunks_mut(CHUNK));
+    chunks.for_each(|((a, b), c)| f(a, b, c));
+}
+
+/// Σ x² in F64, summed in a fixed order whatever the number of threads. Not finite exactly if an entry is not.
+pub(super) fn sum_of_squares(x: &Tensor) -> Result<f64> {
+    let (storage, layout) = x.storage_and_layout();
+    let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+        drop(storage);
+        return Ok(x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar()?);
+    };
+    Ok(sum_of_squares_of(&values[start..end]))
+}
+
+/// [`sum_of_squares`] of a slice.
+pub(super) fn sum_of_squares_of(values: &[f32]) -> f64 {
+    if values.len() <= CHUNK {
+        return chunk_sum_of_squares(values);
+    }
+    let parts: Vec<f64> = values.par_chunks(CHUNK).map(chunk_sum_of_squares).collect();
+    parts.iter().sum()
+}
+
+pub(in crate::nn) fn chunk_sum_of_squares(values: &[f32]) -> f64 {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let mut lanes = [0f64; 16];
+            let (blocks, rest) = values.as_chunks::<16>();
+            for block in blocks {
+                for (lane, &x) in lanes.iter_mut().zip(block) {
+                    *lane += f64::from(x) * f64::from(x);
+                }
+            }
+            let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            lanes.iter().sum::<f64>() + rest
+        },
+    )
+}
