@@ -12,7 +12,7 @@ pub(in crate::nn) const CHUNK: usize = 1 << 14;
 
 /// The numbers that all values of one parameter share in one update.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::nn) struct Constants {
+pub(super) struct Constants {
     clip: f32,
     keep: f32,
     beta1: f32,
@@ -160,7 +160,7 @@ impl InplaceOp2 for Fused<'_> {
 
 /// The update, written for the vectoriser and run with the widest instructions the machine has. No instruction set
 /// contracts or reorders it, so all give the same bits.
-pub(in crate::nn) fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &Constants) {
+fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &Constants) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
