@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 mod adafactor;
-pub(super) mod adamw;
+mod adamw;
 pub(super) mod buffer;
 mod config;
 mod sgd;
@@ -37,14 +37,14 @@ pub struct StepReport {
 
 /// What one update of one parameter depends on besides the algorithm.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rates {
+struct Rates {
     /// After the schedule.
-    pub(super) learning_rate: f64,
-    pub(super) weight_decay: f64,
+    learning_rate: f64,
+    weight_decay: f64,
     /// What the gradient is multiplied by.
-    pub(super) clip: f64,
+    clip: f64,
     /// Updates of this parameter, this one included: 1 for the first.
-    pub(super) step: u64,
+    step: u64,
 }
 
 /// What the algorithm remembers of one parameter.
