@@ -1,7 +1,7 @@
 //! What is believed about a patient: a model of the findings given the diagnosis, and a belief that follows answers.
 
 use super::gain::Channel;
-use super::inference::{Calibration, InferenceError, Scope, Tree, normalise};
+use super::inference::{Calibration, InferenceError, LaneTables, Scope, Tree, normalise};
 use super::network::Network;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl NetworkModel {
         }
         let keep = super::inference::ancestors(network, findings.iter().copied().chain([class]));
         let given = vec![None; network.len()];
-        let scope = Scope { network, class: Some(class), keep: &keep, given: &given };
+        let tables = LaneTables::new(network, class);
+        let scope = Scope { network, class: &tables, keep: &keep, given: &given };
         let tree = Tree::compile(&scope, max_cells)
             .map_err(|cells| InferenceError::TooLarge { cells: cells.0, limit: max_cells })?;
         let states: Vec<usize> = findings.iter().map(|&f| network.variables()[f].states.len()).collect();

@@ -3,8 +3,7 @@
 //! A tree has *lanes*: every table carries the states of the class variable as its last, contiguous axis, so that one
 //! propagation answers "given each diagnosis". The class then belongs to no clique, which keeps cliques small: in
 //! PATHFINDER the diagnosis is a parent of every finding, and without it most findings fall apart into components of
-//! a few variables. Without a class there is one lane.
-
+//! a few variables.
 use super::elimination::{Graph, cliques};
 use super::scale::lift;
 use crate::diag_query::network::Network;
@@ -12,12 +11,42 @@ use crate::diag_query::network::Network;
 /// What a tree is about.
 pub struct Scope<'a> {
     pub network: &'a Network,
-    /// The variable whose states are the lanes.
-    pub class: Option<usize>,
+    /// The variable whose states are the lanes, with the tables that it takes part in.
+    pub class: &'a LaneTables,
     /// Variables that matter; a set that contains the parents of its members. The rest is barren and left out.
     pub keep: &'a [bool],
     /// States that are known for good: tables are cut to them.
     pub given: &'a [Option<usize>],
+}
+
+/// The tables that a class variable takes part in, with its states as the last axis: reading a lane of the network's own
+/// tables would touch another cache line for every state.
+pub struct LaneTables {
+    class: usize,
+    lanes: usize,
+    /// Per variable of the network `[other members of the family, lanes]`; `None` without the class among them.
+    tables: Vec<Option<Vec<f64>>>,
+}
+
+impl LaneTables {
+    /// Turns the tables of the class and of its children.
+    pub fn new(network: &Network, class: usize) -> Self {
+        let lanes = network.variables()[class].states.len();
+        let turned = |v: usize| {
+            let variable = &network.variables()[v];
+            let family: Vec<usize> = variable.parents.iter().copied().chain([v]).collect();
+            let at = family.iter().position(|&u| u == class)?;
+            let inner: usize = family[at + 1..].iter().map(|&u| network.variables()[u].states.len()).product();
+            let mut table = Vec::with_capacity(variable.table.len());
+            for outer in variable.table.chunks(lanes * inner) {
+                for i in 0..inner {
+                    table.extend(outer.iter().skip(i).step_by(inner));
+                }
+            }
+            Some(table)
+        };
+        Self { class, lanes, tables: (0..network.len()).map(turned).collect() }
+    }
 }
 
 /// A neighbour of a clique.
@@ -86,14 +115,14 @@ impl Tree {
     /// Builds a tree if all its tables together take at most `limit` cells; known before any is allocated.
     pub fn compile(scope: &Scope<'_>, limit: usize) -> Result<Self, TooManyCells> {
         let network = scope.network;
-        let free = |v: usize| scope.keep[v] && scope.given[v].is_none() && Some(v) != scope.class;
+        let free = |v: usize| scope.keep[v] && scope.given[v].is_none() && v != scope.class.class;
         let variables: Vec<usize> = (0..network.len()).filter(|&v| free(v)).collect();
         let mut local = vec![None; network.len()];
         for (i, &v) in variables.iter().enumerate() {
             local[v] = Some(i);
         }
         let states: Vec<usize> = variables.iter().map(|&v| network.variables()[v].states.len()).collect();
-        let lanes = scope.class.map_or(1, |c| network.variables()[c].states.len());
+        let lanes = scope.class.lanes;
         let mut graph = Graph::new(variables.len());
         let kept = || (0..network.len()).filter(|&v| scope.keep[v]);
         for family in kept().map(|v| family(network, &local, v)) {
@@ -210,12 +239,13 @@ impl Tree {
         let family = family(scope.network, &self.local, v);
         let node = if family.is_empty() { None } else { Some(self.smallest_with(&family)) };
         let held: Vec<usize> = node.map_or(Vec::new(), |n| self.nodes[n].variables.clone());
-        // Strides in the table of the network, for the variables of the clique and for the lanes.
-        let (mut strides, mut lane_stride, mut fixed, mut stride) = (vec![0; held.len()], 0, 0, 1);
-        for &u in [v].iter().chain(variable.parents.iter().rev()) {
-            if Some(u) == scope.class {
-                lane_stride = stride;
-            } else if let Some(state) = scope.given[u] {
+        let (table, spread) = match &scope.class.tables[v] {
+            Some(turned) => (turned, self.lanes),
+            None => (&variable.table, 1),
+        };
+        let (mut strides, mut fixed, mut stride) = (vec![0; held.len()], 0, spread);
+        for &u in [v].iter().chain(variable.parents.iter().rev()).filter(|u| **u != scope.class.class) {
+            if let Some(state) = scope.given[u] {
                 fixed += state * stride;
             } else {
                 let at = held.iter().position(|&h| self.variables[h] == u).expect("the clique holds the family");
@@ -232,8 +262,12 @@ impl Tree {
             None => (&mut self.constant, &mut self.constant_log_scale),
         };
         for (cells, at) in target.chunks_mut(self.lanes).zip(walk(&dims, &strides)) {
-            for (lane, cell) in cells.iter_mut().enumerate() {
-                *cell *= variable.table[fixed + at + lane * lane_stride];
+            if spread == 1 {
+                let factor = table[fixed + at];
+                cells.iter_mut().for_each(|cell| *cell *= factor);
+            } else {
+                let factors = &table[fixed + at..][..self.lanes];
+                cells.iter_mut().zip(factors).for_each(|(cell, factor)| *cell *= factor);
             }
         }
         *log_scale += lift(target);

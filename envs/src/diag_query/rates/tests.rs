@@ -87,12 +87,12 @@ fn pair(seed: u64) -> (SparseModel, Composite) {
     let mut sparse = SparseRates::new(diseases, findings, 0.01).unwrap();
     let mut dense = vec![vec![0.99; 2 * diseases]; findings];
     dense.iter_mut().for_each(|table| table[diseases..].fill(0.01));
-    for finding in 0..findings {
+    for (finding, table) in dense.iter_mut().enumerate() {
         for disease in 0..diseases {
             if rng.below(3) == 0 {
                 let rate = 0.01 + 0.98 * rng.uniform();
                 sparse.set(finding, disease, rate);
-                (dense[finding][disease], dense[finding][diseases + disease]) = (1.0 - rate, rate);
+                (table[disease], table[diseases + disease]) = (1.0 - rate, rate);
             }
         }
     }
