@@ -72,6 +72,8 @@ pub struct Node {
     pub base: Vec<f64>,
     /// Logarithm of the factor that was taken out of `base`.
     pub log_scale: f64,
+    /// Tables multiplied into `base`.
+    factors: usize,
 }
 
 /// A directed message.
@@ -103,6 +105,8 @@ pub struct Tree {
     pub constant: Vec<f64>,
     /// Logarithm of the factor that was taken out of `constant`.
     pub constant_log_scale: f64,
+    /// Tables multiplied into `constant`.
+    constant_factors: usize,
     /// Cells of the largest clique, lanes included.
     pub largest: usize,
 }
@@ -158,12 +162,13 @@ impl Tree {
             roots: Vec::new(),
             constant: vec![1.0; lanes],
             constant_log_scale: 0.0,
+            constant_factors: 0,
             largest,
         };
         for clique in &cliques {
             let cells = size(&clique.variables) as usize;
-            let (variables, base) = (clique.variables.clone(), vec![1.0; cells]);
-            tree.nodes.push(Node { variables, links: Vec::new(), component: 0, base, log_scale: 0.0 });
+            let (variables, base) = (clique.variables.clone(), vec![0.0; cells]);
+            tree.nodes.push(Node { variables, links: Vec::new(), component: 0, base, log_scale: 0.0, factors: 0 });
         }
         tree.home = (0..tree.states.len()).map(|v| tree.smallest_with(&[v])).collect();
         for (i, clique) in cliques.iter().enumerate() {
@@ -176,6 +181,8 @@ impl Tree {
         for v in kept() {
             tree.assign(scope, v);
         }
+        // A clique that only passes messages on.
+        tree.nodes.iter_mut().filter(|n| n.factors == 0).for_each(|n| n.base.fill(1.0));
         Ok(tree)
     }
 
@@ -254,23 +261,29 @@ impl Tree {
             stride *= scope.network.variables()[u].states.len();
         }
         let dims: Vec<usize> = held.iter().map(|&h| self.states[h]).collect();
-        let (target, log_scale) = match node {
+        let (target, log_scale, factors) = match node {
             Some(n) => {
                 let node = &mut self.nodes[n];
-                (&mut node.base, &mut node.log_scale)
+                (&mut node.base, &mut node.log_scale, &mut node.factors)
             }
-            None => (&mut self.constant, &mut self.constant_log_scale),
+            None => (&mut self.constant, &mut self.constant_log_scale, &mut self.constant_factors),
         };
+        // The first table of a clique is copied, the others are multiplied in.
+        let first = *factors == 0 && node.is_some();
         for (cells, at) in target.chunks_mut(self.lanes).zip(walk(&dims, &strides)) {
-            if spread == 1 {
-                let factor = table[fixed + at];
-                cells.iter_mut().for_each(|cell| *cell *= factor);
-            } else {
-                let factors = &table[fixed + at..][..self.lanes];
-                cells.iter_mut().zip(factors).for_each(|(cell, factor)| *cell *= factor);
+            let row = &table[fixed + at..][..spread];
+            match (first, spread == self.lanes) {
+                (true, true) => cells.copy_from_slice(row),
+                (true, false) => cells.fill(row[0]),
+                (false, true) => cells.iter_mut().zip(row).for_each(|(cell, factor)| *cell *= factor),
+                (false, false) => cells.iter_mut().for_each(|cell| *cell *= row[0]),
             }
         }
-        *log_scale += lift(target);
+        *factors += 1;
+        // Four rows of a table in a row do not leave the range of f64 unless it is absurd; looking costs time.
+        if *factors % 4 == 0 {
+            *log_scale += lift(target);
+        }
     }
 }
 
