@@ -46,7 +46,12 @@ fn describe_shows_every_setting_with_range_default_and_source() {
 
 #[test]
 fn environments_keep_their_contract() {
-    for env in ["rec_sim/interest_evolution/features", "rec_sim/interest_evolution/text", "control/cartpole", "diag_query/child"] {
+    for env in [
+        "rec_sim/interest_evolution/features",
+        "rec_sim/interest_evolution/text",
+        "control/cartpole",
+        "diag_query/child",
+    ] {
         let report = json(&["check-env", env, "--json"]);
         let rows = report["rows"].as_array().expect("rows");
         assert!(rows.len() > 5 && rows.iter().all(|row| row["passed"] == true), "{report}");
