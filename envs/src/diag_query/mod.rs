@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod problem;
+pub mod rates;
 pub mod shipped;
 #[cfg(test)]
 pub(crate) mod testing;
