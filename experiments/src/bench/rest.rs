@@ -3,10 +3,11 @@
 use super::{Case, Timing, time};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use retune::env::{Env, Slate};
+use retune::env::{Env, Slate, TimeLimit};
 use retune::nn::{Adafactor, AdamW, Algorithm, Gradients, Init, Optimizer, OptimizerConfig, ParamStore, Sgd};
 use retune::rng::Seed;
 use retune::stats::{Bootstrap, Metric, Scores};
+use retune_envs::control::{CartPolePhysics, Classic};
 use retune_envs::rec_sim::{EvolutionConfig, InterestEvolution};
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         let name = format!("interest_evolution/{candidates}x{size}/steps");
         cases.push(Case::new(&name, false, move || env_steps(candidates, size)));
     }
+    cases.push(Case::new("CartPole-v1/steps", false, cart_pole));
     cases.push(Case::new("bootstrap_iqm/10x26/2000", false, bootstrap));
     cases
 }
@@ -54,6 +56,24 @@ fn env_steps(candidates: usize, size: usize) -> Result<Timing> {
                 episode += 1;
             }
             over = env.step(&slate)?.status.is_over();
+        }
+        Ok(())
+    })?;
+    Ok(timing.rate(STEPS as f64))
+}
+
+/// Env steps per second with random actions, in one thread.
+fn cart_pole() -> Result<Timing> {
+    const STEPS: usize = 10_000;
+    let mut env = TimeLimit::from_spec(Classic::<CartPolePhysics>::new())?;
+    let mut rng = Seed::root(0).child("bench actions").rng();
+    let actions: Vec<u32> = (0..STEPS).map(|_| rng.below(2) as u32).collect();
+    env.reset(Some(0))?;
+    let timing = time(|| {
+        for action in &actions {
+            if env.step(action)?.status.is_over() {
+                env.reset(None)?;
+            }
         }
         Ok(())
     })?;
