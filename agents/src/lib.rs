@@ -6,6 +6,7 @@
 
 mod acting;
 mod config;
+pub mod dqn;
 pub mod learning;
 pub mod losses;
 pub mod net;
