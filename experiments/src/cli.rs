@@ -97,6 +97,19 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 0)]
         samples: usize,
     },
+    /// Measure encoders, training steps, optimizers, simulated users and statistics on this machine, in under a minute.
+    Bench {
+        /// Only the cases that have this in their name, such as `forward` or `l6/`.
+        filter: Option<String>,
+        /// Threads of one tensor operation. Default: one per core.
+        #[arg(long, value_name = "N")]
+        threads: Option<usize>,
+        /// One case in this process, as the command starts itself for each.
+        #[arg(long, value_name = "NAME", hide = true)]
+        case: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Show device, threads, instruction set, backbone files, and whether gradients reach every parameter.
     Doctor {
         /// The backbone to look at: `embedded`, `random` or a folder.

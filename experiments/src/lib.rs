@@ -6,6 +6,7 @@
 
 mod arms;
 mod backbones;
+mod bench;
 mod cli;
 mod commands;
 mod config;

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod bench;
 mod check_env;
 mod compare;
 mod describe;
@@ -43,6 +44,9 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
         Command::Infer { network, samples } => infer::run(&network, samples),
         Command::Verify { output } => verify::run(output),
+        Command::Bench { filter, threads, case, output } => {
+            bench::run(filter.as_deref(), threads, case.as_deref(), output)
+        }
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }
