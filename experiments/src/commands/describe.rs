@@ -78,8 +78,10 @@ fn experiment_text<'a>(info: &Info, settings: impl Iterator<Item = (&'a str, &'a
 }
 
 fn setting_text(key: &str, setting: &Setting) -> String {
+    let users =
+        if setting.used_by.is_empty() { String::new() } else { format!("; used by {}", setting.used_by.join(", ")) };
     format!(
-        "{key} = {}\n    {}\n    {}; default: {}\n",
+        "{key} = {}\n    {}\n    {}; default: {}{users}\n",
         setting.default,
         setting.meaning,
         setting.expected(),
