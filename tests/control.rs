@@ -134,7 +134,7 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let here = folder.path();
     refused(here, &["--set", "env.id=control/cartpol"], &["env.id", "did you mean `control/cartpole`?"]);
-    refused(here, &["--arms", "dqm"], &["unknown arm `dqm`", "did you mean `dqn`?"]);
+    refused(here, &["--arms", "rainbo"], &["unknown arm `rainbo`", "did you mean `rainbow`?"]);
     refused(here, &["--arms", "q_learning"], &["env.id = control/cartpole", "numbered states", "q_learning"]);
     refused(here, &["--arms", "dqn:lora"], &["shows no texts"]);
     refused(here, &["--preset", "cartpol"], &["did you mean `cartpole`?"]);

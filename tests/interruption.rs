@@ -93,7 +93,8 @@ fn a_killed_study_goes_on_to_the_same_results() {
 }
 
 /// Every family of agents of `control`: the arm, and what makes its trial long enough to be killed in the middle.
-const AGENTS: [(&str, &[&str]); 3] = [
+const AGENTS: [(&str, &[&str]); 4] = [
+    ("ppo", &["--set", "train.env_steps=3000", "--set", "agent.update_epochs=8"]),
     ("dqn", &["--set", "train.env_steps=3000", "--set", "agent.gradient_steps=4"]),
     ("rainbow", &["--set", "train.env_steps=2400", "--set", "agent.num_atoms=11"]),
     ("q_lambda", &["--set", "env.id=control/taxi", "--set", "train.env_steps=6000"]),

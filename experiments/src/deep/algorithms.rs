@@ -14,6 +14,12 @@ pub const ALGORITHMS: &[Algorithm] = &[
     Algorithm::rl("rainbow", "DQN with all extensions: double, dueling, n-step, prioritised, C51, noisy layers."),
     Algorithm::rl("deep_sarsa", "The value of the next action that was really taken, from replayed experience."),
     Algorithm::rl("deep_expected_sarsa", "The expected value of the next action, from replayed experience."),
+    Algorithm::rl("vanilla", "REINFORCE with a baseline, on whole episodes."),
+    Algorithm::rl("a2c", "Actor-critic, one update per round."),
+    Algorithm::rl("ppo", "Actor-critic, several clipped updates per round."),
+    Algorithm::rl("impala", "Actor-critic that corrects for policies that acted earlier (V-trace)."),
+    Algorithm::rl("grpo", "Policy gradient whose baseline is the mean of a group of episodes."),
+    Algorithm::rl("sac", "Soft actor-critic for discrete actions, from replayed experience."),
     table("q_learning", "A table of values towards the best next action."),
     table("double_q", "Two tables, each valuing the other's best action."),
     table("sarsa", "A table of values towards the next action that was really taken."),
@@ -27,6 +33,21 @@ const fn table(name: &'static str, about: &'static str) -> Algorithm {
     Algorithm { name, kind: Kind::Rl, trains: false, about }
 }
 
+/// Policy gradients on fresh experience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyAlgorithm {
+    /// REINFORCE with a baseline.
+    Vanilla,
+    /// A2C.
+    A2c,
+    /// PPO.
+    Ppo,
+    /// V-trace.
+    Impala,
+    /// Group baselines.
+    Grpo,
+}
+
 /// Algorithms with the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -34,6 +55,10 @@ pub enum Family {
     Random,
     /// DQN and its relatives; what their targets take at the next state.
     Value(Bootstrap),
+    /// Policy gradients.
+    Policy(PolicyAlgorithm),
+    /// Soft actor-critic.
+    Sac,
     /// Tables.
     Tabular(TabularAlgorithm),
 }
@@ -47,6 +72,12 @@ impl Family {
             (Some(tabular), _) => Self::Tabular(tabular),
             (None, "deep_sarsa") => Self::Value(Bootstrap::Taken),
             (None, "deep_expected_sarsa") => Self::Value(Bootstrap::Expected),
+            (None, "vanilla") => Self::Policy(PolicyAlgorithm::Vanilla),
+            (None, "a2c") => Self::Policy(PolicyAlgorithm::A2c),
+            (None, "ppo") => Self::Policy(PolicyAlgorithm::Ppo),
+            (None, "impala") => Self::Policy(PolicyAlgorithm::Impala),
+            (None, "grpo") => Self::Policy(PolicyAlgorithm::Grpo),
+            (None, "sac") => Self::Sac,
             (None, _) if algorithm.kind == Kind::Reference => Self::Random,
             (None, _) => Self::Value(Bootstrap::Greedy),
         }
@@ -58,6 +89,8 @@ impl Family {
         match self {
             Self::Random => "random",
             Self::Value(_) => "value",
+            Self::Policy(_) => "policy",
+            Self::Sac => "sac",
             Self::Tabular(_) => "tabular",
         }
     }

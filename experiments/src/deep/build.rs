@@ -7,6 +7,8 @@ use retune::env::{CandidateObs, EnvSpec, Slate};
 use retune::rng::Seed;
 use retune::{Error, Result};
 use retune_agents::dqn::DqnAgent;
+use retune_agents::policy_gradient::PolicyGradientAgent;
+use retune_agents::sac::SacAgent;
 use retune_agents::tabular::TabularAgent;
 use retune_agents::{AgentConfig, AgentKind, Setup, build_agent};
 
@@ -24,6 +26,12 @@ pub fn build(arm: &Arm, settings: &AgentSettings, setup: &Setup<'_>) -> Result<B
             let agent = DqnAgent::new(setup, &settings.dqn(bootstrap), "agent");
             Box::new(agent.map_err(|e| of_arm(arm, "", e))?)
         }
+        Family::Policy(algorithm) => {
+            let recipe = settings.policy(algorithm);
+            let agent = recipe.and_then(|recipe| PolicyGradientAgent::new(setup, &settings.policy_net(), &recipe));
+            Box::new(agent.map_err(|e| of_arm(arm, "", e))?)
+        }
+        Family::Sac => Box::new(SacAgent::new(setup, &settings.sac()).map_err(|e| of_arm(arm, "", e))?),
         Family::Tabular(_) => {
             let expected = format!("the arm {arm} learns tables and needs a task with numbered states");
             return Err(Error::config("env.id", &setup.spec.id, expected));
@@ -51,7 +59,10 @@ pub fn build_table(
 fn of_arm(arm: &Arm, section: &str, error: Error) -> Error {
     match error {
         Error::Config { key, value, expected } => {
-            Error::Config { key: format!("{section}{key}"), value, expected: format!("{expected} (arm {arm})") }
+            // Agents name their settings as `ppo.gamma`; here they are `agent.gamma`.
+            let name = key.strip_prefix(&format!("{}.", arm.algorithm.name)).map(|name| format!("agent.{name}"));
+            let key = name.unwrap_or_else(|| format!("{section}{key}"));
+            Error::Config { key, value, expected: format!("{expected} (arm {arm})") }
         }
         other => other,
     }

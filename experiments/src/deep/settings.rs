@@ -1,6 +1,6 @@
 //! The table `agent` of the settings, for one arm, and what each family of agents makes of it.
 
-use super::Family;
+use super::{Family, PolicyAlgorithm};
 use crate::arms::Arm;
 use crate::config::Layers;
 use crate::failure::bad_input;
@@ -11,7 +11,9 @@ use retune::replay::PriorityConfig;
 use retune_agents::dqn::{Bootstrap, Distribution, DqnConfig, Exploration, Prioritized};
 use retune_agents::losses::TdLoss;
 use retune_agents::net::{NetConfig, NetInit};
+use retune_agents::policy_gradient::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, Recipe, VanillaConfig};
 use retune_agents::q_learning::TargetNetwork;
+use retune_agents::sac::SacConfig;
 use retune_agents::tabular::{Linear, TabularAlgorithm, TabularConfig, TraceKind};
 use serde::Deserialize;
 
@@ -84,6 +86,23 @@ pub struct AgentSettings {
     visit_exponent: f64,
     lambda: f64,
     trace: TraceKind,
+    gae_lambda: f64,
+    update_epochs: usize,
+    minibatch_size: usize,
+    clip_coef: f64,
+    clip_vloss: bool,
+    norm_adv: bool,
+    ent_coef: f64,
+    vf_coef: f64,
+    target_kl: f64,
+    kl_coef: f64,
+    anneal_clip: bool,
+    rho_bar: f64,
+    c_bar: f64,
+    group_size: usize,
+    alpha: f64,
+    autotune: bool,
+    target_entropy_scale: f64,
 }
 
 impl AgentSettings {
@@ -134,6 +153,93 @@ impl AgentSettings {
             loss: if self.huber_delta > 0.0 { TdLoss::Huber { delta: self.huber_delta } } else { TdLoss::Squared },
             learning_rate_end: self.learning_rate_end,
             net: NetConfig { shared: true, init: NetInit::Torch, ..self.net() },
+        }
+    }
+
+    /// What `algorithm` makes of a round.
+    ///
+    /// # Errors
+    /// If a setting is out of range.
+    pub fn policy(&self, algorithm: PolicyAlgorithm) -> retune::Result<Recipe> {
+        let (gamma, ent_coef, vf_coef, kl_coef) = (self.gamma, self.ent_coef, self.vf_coef, self.kl_coef);
+        let net = NetConfig::default();
+        // Schedules fall to 0 or not at all in these agents.
+        let anneal_lr = self.learning_rate_end < 1.0;
+        Ok(match algorithm {
+            PolicyAlgorithm::Ppo => PpoConfig {
+                net,
+                gamma,
+                gae_lambda: self.gae_lambda,
+                update_epochs: self.update_epochs,
+                minibatch_size: self.minibatch_size,
+                clip_coef: self.clip_coef,
+                clip_vloss: self.clip_vloss,
+                norm_adv: self.norm_adv,
+                ent_coef,
+                vf_coef,
+                target_kl: (self.target_kl > 0.0).then_some(self.target_kl),
+                kl_coef,
+                anneal_lr,
+                anneal_clip: self.anneal_clip,
+            }
+            .recipe()?,
+            PolicyAlgorithm::A2c => {
+                let (gae_lambda, norm_adv) = (self.gae_lambda, self.norm_adv);
+                A2cConfig { net, gamma, gae_lambda, norm_adv, ent_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+            }
+            PolicyAlgorithm::Vanilla => {
+                let norm_adv = self.norm_adv;
+                VanillaConfig { net, gamma, norm_adv, ent_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+            }
+            PolicyAlgorithm::Impala => ImpalaConfig {
+                net,
+                gamma,
+                lambda: self.gae_lambda,
+                rho_bar: self.rho_bar,
+                c_bar: self.c_bar,
+                pg_rho_bar: self.rho_bar,
+                update_epochs: self.update_epochs,
+                ent_coef,
+                vf_coef,
+                kl_coef,
+                anneal_lr,
+            }
+            .recipe(),
+            PolicyAlgorithm::Grpo => GrpoConfig {
+                net,
+                group_size: self.group_size,
+                normalize: self.norm_adv,
+                clip_coef: self.clip_coef,
+                update_epochs: self.update_epochs,
+                ent_coef,
+                kl_coef,
+                anneal_lr,
+            }
+            .recipe()?,
+        })
+    }
+
+    /// The network of policies and their values: layers of their own, orthogonal at the start.
+    #[must_use]
+    pub fn policy_net(&self) -> NetConfig {
+        NetConfig { shared: false, init: NetInit::Orthogonal, ..self.net() }
+    }
+
+    /// For discrete soft actor-critic.
+    #[must_use]
+    pub fn sac(&self) -> SacConfig {
+        SacConfig {
+            net: NetConfig { shared: false, init: NetInit::Torch, ..self.net() },
+            gamma: self.gamma,
+            tau: self.tau,
+            buffer_size: self.buffer_size,
+            learning_starts: usize::try_from(self.learning_starts).unwrap_or(usize::MAX),
+            batch_size: self.batch_size,
+            env_steps_per_update: self.train_freq,
+            alpha: self.alpha,
+            autotune: self.autotune,
+            target_entropy_scale: self.target_entropy_scale,
+            alpha_learning_rate: self.learning_rate,
         }
     }
 

@@ -180,6 +180,29 @@ fn every_value_agent_resumes_exactly() {
 }
 
 #[test]
+fn every_policy_agent_resumes_exactly() {
+    let set = [
+        "arms=vanilla,a2c,ppo,impala,grpo,sac",
+        "train.env_steps=480",
+        "agent.num_envs=4",
+        "agent.shard_size=2",
+        "agent.num_steps=12",
+        "agent.hidden=8",
+        "agent.minibatch_size=16",
+        "agent.group_size=2",
+        "agent.learning_starts=64",
+        "agent.batch_size=16",
+        "agent.train_freq=8",
+        "agent.buffer_size=150",
+        "eval.episodes=2",
+        "eval.curve_episodes=2",
+        "eval.curve_points=2",
+        "eval.max_episode_steps=50",
+    ];
+    resumes_exactly(&Control, "cartpole", &set, &["actors=2"]);
+}
+
+#[test]
 fn every_slate_agent_resumes_exactly() {
     let set = [
         "arms=supervised,sarsa,q_learning,reinforce,supervised_then_q_learning",
