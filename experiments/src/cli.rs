@@ -19,6 +19,8 @@ pub enum Command {
     /// Run a study: recommend things to read to simulated users, trained arms against supervised baselines.
     #[command(name = "rec_sim")]
     RecSim(Box<RecSimArgs>),
+    /// Run a study: agents on classic control tasks, to see how well each of them learns.
+    Control(Box<StudyArgs>),
     /// Go on with an interrupted study.
     Resume {
         /// Folder of the study.

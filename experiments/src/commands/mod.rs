@@ -16,6 +16,7 @@ mod resume;
 mod verify;
 
 use crate::cli::{Command, OutputArgs};
+use crate::control::Control;
 use crate::experiments;
 use crate::failure::Outcome;
 use crate::progress::Progress;
@@ -34,6 +35,7 @@ use std::path::Path;
 pub fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::RecSim(args) => new::run(&RecSim, &args.study, args.flags()),
+        Command::Control(args) => new::run(&Control, &args, Vec::new()),
         Command::List { output } => list::run(output),
         Command::Describe { name, output } => describe::run(&name, output),
         Command::Resume { dir, output } => resume::run(&dir, output),
