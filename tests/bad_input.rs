@@ -33,7 +33,7 @@ fn unknown_names_come_with_a_suggestion() {
     assert_refused(here, &["--set", "agent.learning_rat=1"], &["did you mean `agent.learning_rate`?"]);
     std::fs::write(here.join("my.toml"), "[env]\nslate_sise = 2\n").expect("writes");
     let arms = &["--arms", "q_learning:lora", "--set", "weights=u8"];
-    assert_refused(here, arms, &["arm `q_learning:lora`: weights = u8", "cannot be trained"]);
+    assert_refused(here, arms, &["arm `q_learning:lora`: weights = \"u8\"", "cannot be trained"]);
     assert_refused(here, &["--set", "agent.optimizer=adam"], &["one of adamw, sgd", "did you mean `adamw`?"]);
     assert_refused(here, &["--config", "my.toml"], &["`env.slate_sise` (my.toml)", "did you mean `env.slate_size`?"]);
 }

@@ -99,7 +99,33 @@ fn doctor_finds_gradients_everywhere() {
     let found = json(&["doctor", "--json", "--backbone", backbone.to_str().expect("UTF-8")]);
     assert_eq!(found["healthy"], true, "{found}");
     assert_eq!(found["backbone"]["layers"], 1);
+    assert!(found["backbone"]["files"]["config.json"].as_u64() > Some(0), "{found}");
+    assert!(found["matmul_kernel"].as_str().is_some_and(|name| !name.is_empty()), "{found}");
     assert!(found["gradient_coverage"].as_array().expect("rows").len() >= 2);
+}
+
+#[test]
+fn bench_measures_what_it_is_asked_for() {
+    let found = json(&["bench", "bootstrap", "--json", "--threads", "1"]);
+    let results = found["results"].as_array().expect("rows");
+    assert_eq!((results.len(), found["threads"].as_u64()), (1, Some(1)), "{found}");
+    let row = &results[0];
+    let number = |key: &str| row[key].as_f64().expect("a number");
+    assert!(number("min") > 0.0 && number("min") <= number("median") && number("median") <= number("max"), "{row}");
+    let refused = run(here(), &["bench", "forwrd"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("no case has this in its name"), "{}", stderr(&refused));
+}
+
+#[test]
+fn embeddings_in_8_bits_are_those_of_the_8_bit_file() {
+    let embed = |weights: &str| {
+        let args = ["embed", "--backbone", "embedded", "--weights", weights, "--device", "cpu"];
+        ok(&run_with_input(here(), &args, b"Great phone.\n\nIt broke after a week.\n"))
+    };
+    let wide = embed("f32");
+    assert_eq!(wide.lines().count(), 3);
+    assert_eq!(wide, embed("u8"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod commands;
+mod control;
 mod interruption;
 mod repeatability;
+mod soak;
 mod support;

@@ -6,13 +6,16 @@
 
 mod acting;
 mod config;
+pub mod dqn;
 pub mod learning;
 pub mod losses;
 pub mod net;
+pub mod policy_gradient;
 pub mod popular;
 pub mod q_learning;
 pub mod random;
 pub mod reinforce;
+pub mod sac;
 pub mod sarsa;
 pub mod scorer;
 pub mod supervised;

@@ -40,3 +40,11 @@ pub mod networks {
     /// Origin, original works and licence, which travel with every copy.
     pub const LICENSE_NOTE: &str = include_str!("../networks/LICENSE-NOTE.md");
 }
+
+/// Large soybean disease data: 683 real cases, 35 findings, 19 diseases (UCI, CC BY 4.0; see `cases/soybean.NOTE.md`).
+pub mod soybean {
+    /// ARFF; the diagnosis is the last attribute, `class`.
+    pub const ARFF: &[u8] = include_bytes!("../cases/soybean.arff");
+    /// Origin, citation and licence, which travel with every copy.
+    pub const NOTE: &str = include_str!("../cases/soybean.NOTE.md");
+}

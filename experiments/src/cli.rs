@@ -19,6 +19,8 @@ pub enum Command {
     /// Run a study: recommend things to read to simulated users, trained arms against supervised baselines.
     #[command(name = "rec_sim")]
     RecSim(Box<RecSimArgs>),
+    /// Run a study: agents on classic control tasks, to see how well each of them learns.
+    Control(Box<StudyArgs>),
     /// Go on with an interrupted study.
     Resume {
         /// Folder of the study.
@@ -96,6 +98,19 @@ pub enum Command {
         /// Samples where exact tables would not fit; 0 refuses such questions.
         #[arg(long, value_name = "N", default_value_t = 0)]
         samples: usize,
+    },
+    /// Measure encoders, training steps, optimizers, simulated users and statistics on this machine, in under a minute.
+    Bench {
+        /// Only the cases that have this in their name, such as `forward` or `l6/`.
+        filter: Option<String>,
+        /// Threads of one tensor operation. Default: one per core.
+        #[arg(long, value_name = "N")]
+        threads: Option<usize>,
+        /// One case in this process, as the command starts itself for each.
+        #[arg(long, value_name = "NAME", hide = true)]
+        case: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Show device, threads, instruction set, backbone files, and whether gradients reach every parameter.
     Doctor {

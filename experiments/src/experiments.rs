@@ -1,5 +1,6 @@
 //! The experiments there are.
 
+use crate::control::Control;
 use crate::failure::bad_input;
 use crate::rec_sim::RecSim;
 use crate::study::Experiment;
@@ -7,7 +8,7 @@ use crate::suggest::did_you_mean;
 use anyhow::Result;
 
 /// Every experiment, the main one first.
-pub const ALL: &[&dyn Experiment] = &[&RecSim];
+pub const ALL: &[&dyn Experiment] = &[&RecSim, &Control];
 
 /// The experiment of this name. `place` is where the name was found, for the message.
 ///

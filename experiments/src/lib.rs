@@ -1,14 +1,17 @@
 //! The command `experiment`: studies of pretrained models under reinforcement learning, their presets and reports.
 //!
 //! Modules in reading order: `cli` (what can be asked), `config` (settings and where they come from), `arms`
-//! (methods under comparison), `study` (what every study does), `rec_sim` (an experiment), `experiments` (all of them),
-//! and `commands` (one module per command).
+//! (methods under comparison), `study` (what every study does), `rec_sim` and `control` (experiments), `experiments`
+//! (all of them), `deep` (agents that several experiments train), and `commands` (one module per command).
 
 mod arms;
 mod backbones;
+mod bench;
 mod cli;
 mod commands;
 mod config;
+mod control;
+mod deep;
 mod device;
 mod diag_query;
 mod envs;

@@ -2,6 +2,7 @@
 
 use super::directory::{read_bounded, read_tokenizer, weight_files, write_atomically};
 use super::load::{self, LoadReport};
+use super::options::layer_of;
 use super::weight_file::WeightFile;
 use super::{BertConfig, config, tokenizer, version};
 use crate::nn::Quantised;
@@ -145,6 +146,44 @@ impl Weights {
         like.with_tensors(format!("random weights in the form of {}", like.0.name), tensors)
     }
 
+    /// The same model with another number of layers: layer i has the weights of layer i mod n of this one, which has n.
+    /// For measurements of other depths.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no layers.
+    pub fn with_layers(&self, layers: usize) -> Result<Self> {
+        let own = self.0.config.num_hidden_layers;
+        if layers == 0 || own == 0 {
+            return Err(Error::config("layers", layers, "must be at least 1"));
+        }
+        if layers == own {
+            return Ok(self.clone());
+        }
+        let mut parts = self.parts(format!("{} with {layers} layers", self.0.name));
+        let mut json: serde_json::Value = serde_json::from_slice(&parts.config_json)
+            .map_err(|e| Error::State(format!("{}: config.json: {e}", self.0.name)))?;
+        json["num_hidden_layers"] = layers.into();
+        parts.config_json = json.to_string().into_bytes();
+        parts.config.num_hidden_layers = layers;
+        let names = |name: &str| -> Vec<String> {
+            match layer_of(name) {
+                None => vec![name.to_owned()],
+                Some(layer) => {
+                    let rest = name.splitn(4, '.').last().unwrap_or_default();
+                    (layer..layers).step_by(own).map(|n| format!("encoder.layer.{n}.{rest}")).collect()
+                }
+            }
+        };
+        let mut params = Params::default();
+        for (name, tensor) in self.tensors() {
+            params.tensors.extend(names(name).into_iter().map(|name| (name, tensor.clone())));
+        }
+        for (name, matrix) in self.quantised() {
+            params.quantised.extend(names(name).into_iter().map(|name| (name, matrix.clone())));
+        }
+        Self::new(parts, params, self.form())
+    }
+
     /// The same weights kept in another way: rounded to 8 bits, or widened.
     ///
     /// # Errors
@@ -185,7 +224,7 @@ impl Weights {
         }
         // Of the values that are computed with, so that both forms of one file have one version.
         for (name, matrix) in &params.quantised {
-            digests.insert(name.clone(), version::digest(name, &matrix.to_f32()?)?);
+            digests.insert(name.clone(), version::digest_quantised(name, matrix)?);
         }
         let version = version::combine(&digests);
         let Parts { name, config, config_json, tokenizer, tokenizer_json, report } = parts;

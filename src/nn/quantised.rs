@@ -25,7 +25,7 @@ impl Quantised {
             let (values, scales) = (q.len(), scale.len());
             return Err(Error::State(format!("{values} 8-bit values and {scales} scales for a matrix {shape:?}")));
         }
-        if let Some(row) = scale.iter().position(|s| !(*s > 0.0 && s.is_finite())) {
+        if let Some(row) = scale.iter().position(|s| !s.is_finite() || *s <= 0.0) {
             return Err(Error::State(format!("scale {row} is {}, expected a positive number", scale[row])));
         }
         let rows = shape.0;
@@ -83,6 +83,14 @@ impl Quantised {
     /// If a tensor cannot be read.
     pub fn to_f32(&self) -> Result<Tensor> {
         widen(&self.q, &self.scale)
+    }
+
+    /// `rows` rows from `start` on in F32, `[rows, columns]`.
+    ///
+    /// # Errors
+    /// If they are outside the matrix.
+    pub fn block(&self, start: usize, rows: usize) -> Result<Tensor> {
+        widen(&self.q.narrow(0, start, rows)?, &self.scale.narrow(0, start, rows)?)
     }
 
     /// The rows `ids` (U32, any shape, each below the number of rows) in F32, `[ids, columns]`.

@@ -6,13 +6,14 @@ use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "checkpoint-";
+const BEST: &str = "best-";
 const SUFFIX: &str = ".safetensors";
 
 /// A folder that keeps the newest checkpoints of one thing. One process at a time may use it.
 ///
 /// Files are called `checkpoint-<step>.safetensors`. If the newest cannot be read, the one before is used; the next
 /// [`CheckpointDir::save`] then renames the unusable one to `….aside`, so that it neither counts as kept nor is lost
-/// to whoever wants to find out what happened.
+/// to whoever wants to find out what happened. One more, `best-<step>.safetensors`, may be kept whatever its age.
 #[derive(Clone, Debug)]
 pub struct CheckpointDir {
     folder: PathBuf,
@@ -54,7 +55,8 @@ impl CheckpointDir {
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let dir = Self { folder: folder.to_path_buf(), kind: kind.to_owned(), keep };
-        let half_written = |name: &str| name.starts_with(&format!(".{PREFIX}")) && name.ends_with(TEMP_SUFFIX);
+        let ours = |name: &str| [PREFIX, BEST].iter().any(|prefix| name.starts_with(&format!(".{prefix}")));
+        let half_written = |name: &str| ours(name) && name.ends_with(TEMP_SUFFIX);
         for name in dir.names()?.iter().filter(|name| half_written(name)) {
             let path = folder.join(name);
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
@@ -79,6 +81,30 @@ impl CheckpointDir {
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
         }
         Ok(path)
+    }
+
+    /// Saves a checkpoint as the best so far, then removes the best before it.
+    ///
+    /// # Errors
+    /// If the file cannot be written; the best before it is then still there.
+    pub fn save_best(&self, step: u64, state: &StateDict) -> Result<PathBuf> {
+        let path = self.best_path(step);
+        save_file(&path, &self.kind, state)?;
+        for path in self.steps_of(BEST)?.into_iter().filter(|&s| s != step).map(|s| self.best_path(s)) {
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+        Ok(path)
+    }
+
+    /// The best checkpoint; `None` if none was ever called so.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn load_best(&self) -> Result<Option<LoadedCheckpoint>> {
+        let Some(step) = self.steps_of(BEST)?.pop() else { return Ok(None) };
+        let path = self.best_path(step);
+        let state = load_file(&path, &self.kind)?;
+        Ok(Some(LoadedCheckpoint { step, path, state, damaged: Vec::new() }))
     }
 
     /// The newest checkpoint that can be used; `None` if there has never been one.
@@ -106,9 +132,17 @@ impl CheckpointDir {
     /// # Errors
     /// If the folder cannot be read.
     pub fn steps(&self) -> Result<Vec<u64>> {
-        let mut steps: Vec<u64> = self.names()?.iter().filter_map(|name| step_of(name)).collect();
+        self.steps_of(PREFIX)
+    }
+
+    fn steps_of(&self, prefix: &str) -> Result<Vec<u64>> {
+        let mut steps: Vec<u64> = self.names()?.iter().filter_map(|name| step_of(prefix, name)).collect();
         steps.sort_unstable();
         Ok(steps)
+    }
+
+    fn best_path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("{BEST}{step:012}{SUFFIX}"))
     }
 
     /// The file of the checkpoint at `step`. Numbers are padded so that file names sort as the steps do.
@@ -128,8 +162,8 @@ impl CheckpointDir {
     }
 }
 
-fn step_of(name: &str) -> Option<u64> {
-    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+fn step_of(prefix: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -182,6 +216,27 @@ mod tests {
         assert_eq!(dir.steps().unwrap(), [10, 15]);
         assert!(folder.path().join("checkpoint-000000000020.safetensors.aside").exists());
         assert_eq!(dir.load_latest().unwrap().unwrap().step, 15);
+    }
+
+    #[test]
+    fn the_best_is_kept_beside_the_newest_until_a_better_one_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = dir(folder.path(), 1);
+        assert_eq!(dir.load_best().unwrap(), None);
+        dir.save_best(10, &state(10)).unwrap();
+        for step in [10, 20, 30] {
+            dir.save(step, &state(step)).unwrap();
+        }
+        assert_eq!((dir.steps().unwrap(), dir.load_best().unwrap().unwrap().step), (vec![30], 10));
+        let newer = dir.save_best(30, &state(30)).unwrap();
+        assert_eq!(dir.load_best().unwrap().unwrap().state, state(30));
+        let mut names = dir.names().unwrap();
+        names.sort();
+        assert_eq!(names, ["best-000000000030.safetensors", "checkpoint-000000000030.safetensors"]);
+        // It plays no part in going on, and a damaged one is named.
+        damage(&newer);
+        assert_eq!(dir.load_latest().unwrap().unwrap().step, 30);
+        assert!(dir.load_best().unwrap_err().to_string().contains("best-000000000030.safetensors"));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The actor threads.
 
+use super::panics::catch_panic;
 use super::shard::{Shard, ShardRound};
 use crate::agent::{Snapshot, Stop};
 use crate::env::Env;
 use crate::{Error, Result};
 use crossbeam::channel::{Receiver, Sender, bounded};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -106,7 +106,7 @@ impl<E: Env> Report<E> {
                 (shard.number(), Returned { shard: Some(shard), outcome })
             }
             Self::Panicked { thread, shard, message } => {
-                let error = Error::Actor { actor: thread, message: format!("panicked: {message}") };
+                let error = Error::Actor { actor: thread, message };
                 (shard, Returned { shard: None, outcome: Err(error) })
             }
         }
@@ -139,18 +139,13 @@ fn work<E: Env>(thread: usize, jobs: &Receiver<Job<E>>, reports: &Sender<Report<
 fn play<E: Env>(thread: usize, mut shard: Shard<E>, snapshot: &Arc<Snapshot>, steps: usize, stop: &Stop) -> Report<E> {
     let number = shard.number();
     // Unwind safety: after a panic nobody sees the shard again; the snapshot is immutable.
-    let played = catch_unwind(AssertUnwindSafe(move || {
+    let played = catch_panic(move || {
         let outcome = shard.collect(snapshot, steps, stop);
         (shard, outcome)
-    }));
+    });
     match played {
         Ok((shard, Ok(round))) => Report::Collected { shard, round },
         Ok((shard, Err(error))) => Report::Failed { thread, shard, error },
-        Err(payload) => Report::Panicked { thread, shard: number, message: panic_message(payload.as_ref()) },
+        Err(message) => Report::Panicked { thread, shard: number, message },
     }
-}
-
-fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -63,21 +63,14 @@ impl<E: Env + 'static> Runner<E> {
     /// # Errors
     /// If a setting is out of range, or an environment, an actor or a thread cannot be made.
     pub fn new(
-        mut make_env: impl FnMut(usize) -> Result<E>,
-        mut make_actor: impl FnMut() -> Result<Box<dyn Actor<E::Obs, E::Action>>>,
+        make_env: impl FnMut(usize) -> Result<E>,
+        make_actor: impl FnMut() -> Result<Box<dyn Actor<E::Obs, E::Action>>>,
         config: &RunnerConfig,
         seed: Seed,
         stop: &Stop,
     ) -> Result<Self> {
         config.validate()?;
-        let mut shards = Vec::with_capacity(config.num_shards());
-        for number in 0..config.num_shards() {
-            let first = number * config.shard_size;
-            let last = (first + config.shard_size).min(config.num_envs);
-            let envs = (first..last).map(&mut make_env).collect::<Result<Vec<E>>>()?;
-            let envs = VecEnv::new(envs, first, seed)?;
-            shards.push(Shard::new(number, envs, make_actor()?, &seed));
-        }
+        let shards = make_shards(make_env, make_actor, config, seed)?;
         let spec = common_spec(&shards)?;
         let pool = if config.actors == 0 { None } else { Some(Pool::new(config.actors, shards.len())?) };
         Ok(Self {
@@ -211,8 +204,26 @@ impl<E: Env + 'static> Runner<E> {
     }
 }
 
+/// All environments (`make_env(j)` for slot `j`) in shards, with one actor each.
+pub(super) fn make_shards<E: Env>(
+    mut make_env: impl FnMut(usize) -> Result<E>,
+    mut make_actor: impl FnMut() -> Result<Box<dyn Actor<E::Obs, E::Action>>>,
+    config: &RunnerConfig,
+    seed: Seed,
+) -> Result<Vec<Shard<E>>> {
+    let mut shards = Vec::with_capacity(config.num_shards());
+    for number in 0..config.num_shards() {
+        let first = number * config.shard_size;
+        let last = (first + config.shard_size).min(config.num_envs);
+        let envs = (first..last).map(&mut make_env).collect::<Result<Vec<E>>>()?;
+        let envs = VecEnv::new(envs, first, seed)?;
+        shards.push(Shard::new(number, envs, make_actor()?, &seed));
+    }
+    Ok(shards)
+}
+
 /// The spec of slot 0, if all others say the same.
-fn common_spec<E: Env>(shards: &[Shard<E>]) -> Result<EnvSpec> {
+pub(super) fn common_spec<E: Env>(shards: &[Shard<E>]) -> Result<EnvSpec> {
     let mut specs = shards.iter().flat_map(|s| (0..s.envs().len()).filter_map(|i| s.envs().env(i)).map(Env::spec));
     let first = specs.next().ok_or_else(|| Error::State("a runner without env slots".to_owned()))?;
     match specs.find(|other| *other != first) {

@@ -176,9 +176,10 @@ fn a_panic_of_an_actor_thread_surfaces_with_its_message() {
         let mut state = StateDict::default();
         runner.save(&mut state, "").unwrap();
         let error = runner.collect(&snapshot(1)).unwrap_err();
-        let told =
-            matches!(&error, Error::Actor { message, .. } if message == "panicked: score of candidate 17 is gone");
-        assert!(told, "{error}");
+        let Error::Actor { message, .. } = &error else { panic!("{error}") };
+        // The message, the place and the calls that led there.
+        assert!(message.starts_with("panicked: score of candidate 17 is gone at "), "{message}");
+        assert!(message.contains("panics_at_three"), "{message}");
         assert!(runner.load(&state, "").unwrap_err().to_string().contains("build a new one"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod average;
 mod config;
+mod guards;
 mod replayed;
 mod setup;
 mod texts;
@@ -11,6 +12,7 @@ mod unit;
 pub use average::Average;
 pub use config::LearningConfig;
 pub(crate) use config::{at_least_one, positive, share_below_one, within};
+pub use guards::Guards;
 pub(crate) use replayed::{Objective, ReplayLearner};
 pub use setup::Setup;
 pub(crate) use texts::{TEXT_MEAN, TEXT_STD};

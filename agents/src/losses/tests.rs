@@ -129,9 +129,9 @@ proptest! {
     ) {
         let mut grad = vec![0.0; 5];
         cross_entropy(&logits, &weights, &mut grad);
-        for i in 0..5 {
+        for (i, grad) in grad.iter().enumerate() {
             let numeric = difference(|x| cross_entropy(x, &weights, &mut [0.0; 5]), &logits, i);
-            prop_assert!((grad[i] - numeric).abs() < 1e-5, "{} {numeric}", grad[i]);
+            prop_assert!((grad - numeric).abs() < 1e-5, "{grad} {numeric}");
         }
         for loss in [TdLoss::Squared, TdLoss::Huber { delta: 0.7 }] {
             let numeric = difference(|x| loss.at(x[0]).0, &[error], 0);

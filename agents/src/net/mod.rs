@@ -13,6 +13,7 @@
 pub mod batch;
 mod config;
 pub mod mlp;
+pub mod scorer;
 
 pub use batch::Batcher;
 pub use config::{NetConfig, NetInit};
@@ -102,6 +103,11 @@ impl Outputs {
     /// If there is no such head.
     pub fn head_mut(&mut self, index: usize) -> &mut [f32] {
         &mut self.heads[index]
+    }
+
+    /// The numbers of all heads, to write to several at once.
+    pub fn heads_mut(&mut self) -> &mut [Vec<f32>] {
+        &mut self.heads
     }
 
     /// Zeros for `rows` observations.
@@ -266,8 +272,7 @@ pub fn build(setup: &Setup<'_>, config: &NetConfig, heads: &[Head]) -> Result<Bo
     config.validate()?;
     let spec = candidates(setup.spec)?;
     if setup.text.is_some() {
-        let expected = "networks on texts are not available in this build of the agent";
-        return Err(Error::config("text", "given", expected));
+        return Ok(Box::new(scorer::ScorerNetwork::new(setup, config, heads)?));
     }
     Ok(Box::new(mlp::MlpNetwork::new(spec, config, heads, setup.seed)?))
 }

@@ -20,8 +20,8 @@ pub(super) const NOTHING: usize = 1;
 /// The towers of a value learner, in the order of the indices above.
 pub(super) fn towers(hidden: usize, config: &QLearningConfig) -> Vec<Tower> {
     vec![
-        Tower { name: "choice", hidden, bias: true },
-        Tower { name: "advantage", hidden: config.advantage_hidden, bias: true },
+        Tower { name: "choice".into(), hidden, bias: true },
+        Tower { name: "advantage".into(), hidden: config.advantage_hidden, bias: true },
     ]
 }
 

@@ -34,7 +34,7 @@ impl ReinforceAgent {
     pub fn new(setup: &Setup<'_>, config: &ReinforceConfig) -> Result<Self> {
         let plan = ModelPlan {
             // A softmax over candidates follows: a bias would cancel.
-            towers: vec![Tower { name: "policy", hidden: setup.learning.hidden, bias: false }],
+            towers: vec![Tower { name: "policy".into(), hidden: setup.learning.hidden, bias: false }],
             state_outputs: 1,
             parts: &[
                 Part { name: "policy.inner.", rate: 1.0, decay: Some(config.interaction_decay) },

@@ -6,6 +6,7 @@ use retune::env::{CandidateSpec, EnvSpec, ObsSpec};
 use retune::nn::ops::log_softmax;
 use retune::nn::{Init, ParamStore};
 use retune::{Error, Result};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// All parameters of the scorer begin with this.
@@ -18,7 +19,7 @@ const CLUSTERS: &str = "clusters";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tower {
     /// Its parameters begin with `scorer.<name>.`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Hidden units of the part in which state and candidate meet.
     pub hidden: usize,
     /// Whether its output has a bias: not where a softmax over the candidates of a state follows, which cancels it.

@@ -35,7 +35,10 @@ fn scorer() -> (Scorer, ParamStore) {
 }
 
 fn scorer_with(clusters: usize) -> (Scorer, ParamStore) {
-    let towers = vec![Tower { name: "first", hidden: 5, bias: true }, Tower { name: "second", hidden: 3, bias: false }];
+    let towers = vec![
+        Tower { name: "first".into(), hidden: 5, bias: true },
+        Tower { name: "second".into(), hidden: 3, bias: false },
+    ];
     let scorer = Scorer::new(ScorerShape::new(&spec(), WIDTH, (6, clusters), towers, 2).unwrap());
     let mut store = ParamStore::new(&Device::Cpu, Seed::root(1));
     scorer.init(&mut store).unwrap();

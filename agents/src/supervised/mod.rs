@@ -38,8 +38,8 @@ impl SupervisedAgent {
     pub fn new(setup: &Setup<'_>, config: &SupervisedConfig) -> Result<Self> {
         let plan = ModelPlan {
             towers: vec![
-                Tower { name: "click", hidden: setup.learning.hidden, bias: true },
-                Tower { name: "reward", hidden: config.reward_hidden, bias: true },
+                Tower { name: "click".into(), hidden: setup.learning.hidden, bias: true },
+                Tower { name: "reward".into(), hidden: config.reward_hidden, bias: true },
             ],
             state_outputs: 0,
             parts: &[Part { name: "reward.inner.", rate: 1.0, decay: Some(config.interaction_decay) }],

@@ -39,8 +39,8 @@ impl PlannerAgent {
     pub fn new(setup: &Setup<'_>, config: &PlannerConfig) -> Result<Self> {
         let plan = ModelPlan {
             towers: vec![
-                Tower { name: "choice", hidden: setup.learning.hidden, bias: true },
-                Tower { name: "quality", hidden: config.quality_hidden, bias: true },
+                Tower { name: "choice".into(), hidden: setup.learning.hidden, bias: true },
+                Tower { name: "quality".into(), hidden: config.quality_hidden, bias: true },
             ],
             state_outputs: 0,
             parts: &[Part { name: "quality.inner.", rate: 1.0, decay: Some(config.interaction_decay) }],

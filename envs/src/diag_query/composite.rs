@@ -49,8 +49,8 @@ impl CompositeModel {
             states.push(table.len() / z);
             for cause in 0..z {
                 let sum: f64 = table.iter().skip(cause).step_by(z).sum();
-                // Written so that NaN is refused.
-                if !((sum - 1.0).abs() <= 1e-4) {
+                // Entries are finite here, so the sum is no NaN.
+                if (sum - 1.0).abs() > 1e-4 {
                     return invalid(format!("finding {finding}, cause {cause}: rates sum to {sum}, expected 1"));
                 }
                 table.iter_mut().skip(cause).step_by(z).for_each(|p| *p /= sum);

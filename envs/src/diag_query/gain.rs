@@ -43,6 +43,12 @@ impl Channel {
         (0..states).map(|state| self.probability(finding, states, state, answer)).collect()
     }
 
+    /// ρ, if no finding has a matrix of its own.
+    #[must_use]
+    pub fn symmetric_noise(&self) -> Option<f64> {
+        self.confusion.iter().all(Option::is_none).then_some(self.noise)
+    }
+
     /// Whether every answer is the true state.
     fn is_exact(&self, finding: usize) -> bool {
         self.noise == 0.0 && !matches!(self.confusion.get(finding), Some(Some(_)))
@@ -88,6 +94,9 @@ pub fn mutual_information_bits(posterior: &[f64], table: &[f64]) -> f64 {
 
 /// Expected drop of the entropy of the diagnosis by asking each of `findings`, bits; `states` is per finding.
 pub fn gains(belief: &mut dyn Belief, channel: &Channel, findings: &[usize], states: &[usize]) -> Vec<f64> {
+    if let Some(gains) = belief.gains(channel, findings) {
+        return gains;
+    }
     let posterior = belief.posterior().to_vec();
     let gain = |&finding: &usize| {
         let table = answer_table(belief, channel, finding, states[finding]);

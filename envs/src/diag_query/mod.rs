@@ -2,15 +2,19 @@
 //!
 //! A research simulator, not a medical device.
 
+pub mod baselines;
 pub mod bif;
+pub mod cases;
 pub mod composite;
 pub mod env;
 pub mod gain;
 pub mod generators;
 pub mod inference;
+pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod problem;
+pub mod rates;
 pub mod shipped;
 #[cfg(test)]
 pub(crate) mod testing;

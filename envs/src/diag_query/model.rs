@@ -1,6 +1,7 @@
 //! What is believed about a patient: a model of the findings given the diagnosis, and a belief that follows answers.
 
-use super::inference::{Calibration, InferenceError, Scope, Tree, normalise};
+use super::gain::Channel;
+use super::inference::{Calibration, InferenceError, LaneTables, Scope, Tree, normalise};
 use super::network::Network;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -34,6 +35,12 @@ pub trait Belief: Send {
     /// P(state | diagnosis, answers) of a finding, `[states, classes]`; zeros for a diagnosis that is ruled out.
     fn conditionals(&mut self, finding: usize) -> &[f64];
 
+    /// Expected drop of the entropy by asking each of `findings`, bits, where this is faster than by
+    /// [`Belief::conditionals`]; `None` where it is not.
+    fn gains(&mut self, _channel: &Channel, _findings: &[usize]) -> Option<Vec<f64>> {
+        None
+    }
+
     /// A copy.
     fn boxed(&self) -> Box<dyn Belief>;
 }
@@ -64,7 +71,8 @@ impl NetworkModel {
         }
         let keep = super::inference::ancestors(network, findings.iter().copied().chain([class]));
         let given = vec![None; network.len()];
-        let scope = Scope { network, class: Some(class), keep: &keep, given: &given };
+        let tables = LaneTables::new(network, class);
+        let scope = Scope { network, class: &tables, keep: &keep, given: &given };
         let tree = Tree::compile(&scope, max_cells)
             .map_err(|cells| InferenceError::TooLarge { cells: cells.0, limit: max_cells })?;
         let states: Vec<usize> = findings.iter().map(|&f| network.variables()[f].states.len()).collect();

@@ -32,7 +32,7 @@ impl Roles {
         Self { targets: vec![target.to_owned()], findings, names: BTreeMap::new() }
     }
 
-    /// The roles of all shipped networks by name, from [the asset](retune_assets) `networks::ROLES`.
+    /// The roles of all shipped networks by name, from the text `networks::ROLES` of the crate `retune-assets`.
     ///
     /// # Errors
     /// [`EnvError::Data`] if the text is not what it should be.

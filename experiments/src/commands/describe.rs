@@ -4,10 +4,10 @@ use super::print;
 use crate::arms::Algorithm;
 use crate::cli::OutputArgs;
 use crate::config::{Layers, Origin, Preset, Request, Setting};
-use crate::experiments;
 use crate::failure::{Outcome, bad_input};
 use crate::study::{Experiment, Info};
 use crate::suggest::did_you_mean;
+use crate::{envs, experiments};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -26,6 +26,12 @@ pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
             print(output, &value, || text)?;
             return Ok(Outcome::Done);
         }
+    }
+    // Environments that no experiment uses yet.
+    if let Some((env, about)) = envs::all().into_iter().find(|(env, _)| *env == name) {
+        let (value, text) = env_described(env, about);
+        print(output, &value, || text)?;
+        return Ok(Outcome::Done);
     }
     let names = names()?;
     let hint = did_you_mean(name, names.iter().map(String::as_str));
@@ -48,12 +54,16 @@ fn find(experiment: &dyn Experiment, name: &str, short: &str) -> Result<Option<D
     } else if let Some(algorithm) = info.algorithms.iter().find(|a| a.name == short) {
         Some((serde_json::to_value(algorithm)?, arm_text(algorithm)))
     } else if let Some((env, about)) = info.envs.iter().find(|(env, _)| *env == name) {
-        Some((json!({"env": env, "about": about}), format!("{env}\n  {about}\n")))
+        Some(env_described(env, about))
     } else if let Ok(setting) = schema.get(short, "") {
         Some((serde_json::to_value(setting)?, setting_text(short, setting)))
     } else {
         None
     })
+}
+
+fn env_described(env: &str, about: &str) -> Described {
+    (json!({"env": env, "about": about}), format!("{env}\n  {about}\n"))
 }
 
 fn names() -> Result<Vec<String>> {
@@ -62,9 +72,9 @@ fn names() -> Result<Vec<String>> {
         names.push(info.name.to_owned());
         names.extend(info.presets.iter().map(|p| format!("{}/{}", info.name, p.name)));
         names.extend(info.algorithms.iter().map(|a| a.name.to_owned()));
-        names.extend(info.envs.iter().map(|(name, _)| (*name).to_owned()));
         names.extend(info.schema()?.iter().map(|(key, _)| key.to_owned()));
     }
+    names.extend(envs::all().into_iter().map(|(name, _)| name.to_owned()));
     Ok(names)
 }
 
@@ -78,8 +88,10 @@ fn experiment_text<'a>(info: &Info, settings: impl Iterator<Item = (&'a str, &'a
 }
 
 fn setting_text(key: &str, setting: &Setting) -> String {
+    let users =
+        if setting.used_by.is_empty() { String::new() } else { format!("; used by {}", setting.used_by.join(", ")) };
     format!(
-        "{key} = {}\n    {}\n    {}; default: {}\n",
+        "{key} = {}\n    {}\n    {}; default: {}{users}\n",
         setting.default,
         setting.meaning,
         setting.expected(),

@@ -1,15 +1,18 @@
 //! `experiment doctor`: what this machine and these files are good for.
 
 use super::print;
+use crate::bench::memory;
 use crate::cli::OutputArgs;
 use crate::failure::Outcome;
 use crate::{backbones, device, threads};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Device;
 use retune::backbone::{Backbone, TrainMode, WeightForm, Weights};
 use retune::nn::{Gradients, ParamStore};
 use retune::rng::Seed;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 #[derive(Serialize)]
 struct Findings {
@@ -19,14 +22,32 @@ struct Findings {
     matmul_threads: usize,
     elementwise_threads: usize,
     instruction_sets: Vec<&'static str>,
+    matmul_kernel: &'static str,
+    built_for_cuda: bool,
+    memory: MemoryFindings,
     backbone: BackboneFindings,
     gradient_coverage: Vec<Coverage>,
     healthy: bool,
 }
 
+/// In MiB; what the system does not tell is left out.
+#[derive(Serialize)]
+struct MemoryFindings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_mib: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available_mib: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    this_process_mib: Option<f64>,
+}
+
 #[derive(Serialize)]
 struct BackboneFindings {
     name: String,
+    /// Files it was read from, with their sizes in bytes; none for the embedded one.
+    files: BTreeMap<String, u64>,
+    f32_mib: f64,
+    u8_mib: f64,
     layers: usize,
     width: usize,
     vocabulary: usize,
@@ -57,8 +78,18 @@ pub fn run(backbone: &str, device_name: &str, output: OutputArgs) -> Result<Outc
         matmul_threads,
         elementwise_threads,
         instruction_sets: instruction_sets(),
+        matmul_kernel: retune::nn::fused::matmul_kernel(),
+        built_for_cuda: candle_core::utils::cuda_is_available(),
+        memory: MemoryFindings {
+            machine_mib: memory::machine("MemTotal"),
+            available_mib: memory::machine("MemAvailable"),
+            this_process_mib: memory::resident(),
+        },
         backbone: BackboneFindings {
             name: weights.name().to_owned(),
+            files: files(backbone)?,
+            f32_mib: weights.bytes() as f64 / MIB,
+            u8_mib: weights.in_form(WeightForm::U8)?.bytes() as f64 / MIB,
             layers: weights.config().num_hidden_layers,
             width: weights.config().hidden_size,
             vocabulary: weights.config().vocab_size,
@@ -71,6 +102,25 @@ pub fn run(backbone: &str, device_name: &str, output: OutputArgs) -> Result<Outc
     };
     print(output, &findings, || text(&findings))?;
     Ok(if findings.healthy { Outcome::Done } else { Outcome::Failed })
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// The files that a backbone is read from, if it is a folder.
+fn files(backbone: &str) -> Result<BTreeMap<String, u64>> {
+    let mut files = BTreeMap::new();
+    let folder = Path::new(backbone);
+    if ["embedded", "random"].contains(&backbone) || !folder.is_dir() {
+        return Ok(files);
+    }
+    for entry in folder.read_dir().with_context(|| backbone.to_owned())? {
+        let entry = entry.with_context(|| backbone.to_owned())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if [".json", ".safetensors", "vocab.txt"].iter().any(|end| name.ends_with(end)) {
+            files.insert(name, entry.metadata().with_context(|| backbone.to_owned())?.len());
+        }
+    }
+    Ok(files)
 }
 
 /// Whether a loss on two texts reaches every parameter that `mode` trains.
@@ -114,16 +164,33 @@ fn instruction_sets() -> Vec<&'static str> {
     if cfg!(target_arch = "aarch64") { vec!["neon"] } else { Vec::new() }
 }
 
+impl MemoryFindings {
+    fn words(&self) -> String {
+        let known = [
+            (self.machine_mib, "in the machine"),
+            (self.available_mib, "available"),
+            (self.this_process_mib, "in use by this program"),
+        ];
+        let words: Vec<String> =
+            known.iter().filter_map(|(mib, what)| Some(format!("{:.0} MiB {what}", (*mib)?))).collect();
+        if words.is_empty() { "not known on this system".to_owned() } else { words.join(", ") }
+    }
+}
+
 fn text(findings: &Findings) -> String {
     let backbone = &findings.backbone;
     let mut text = format!(
-        "device      {}\nmachine     {}, {} cores, {}\nthreads     {} per matrix product, {} per elementwise \
+        "device      {} ({})\nmachine     {}, {} cores, {}\nkernel      {} for matrix products\nmemory      {}\n\
+         threads     {} per matrix product, {} per elementwise \
          operation (a study uses one and runs trials side by side)\nbackbone    {}: {} layers, width {}, {} words, {} \
-         parameters\n            weight version {}\n",
+         parameters\n            {:.0} MiB in f32, {:.0} in 8 bits\n            weight version {}\n",
         findings.device,
+        if findings.built_for_cuda { "built for CUDA" } else { "built without CUDA" },
         findings.platform,
         findings.cores,
         findings.instruction_sets.join(" "),
+        findings.matmul_kernel,
+        findings.memory.words(),
         findings.matmul_threads,
         findings.elementwise_threads,
         backbone.name,
@@ -131,8 +198,13 @@ fn text(findings: &Findings) -> String {
         backbone.width,
         backbone.vocabulary,
         backbone.parameters,
+        backbone.f32_mib,
+        backbone.u8_mib,
         backbone.version
     );
+    for (name, bytes) in &backbone.files {
+        text.push_str(&format!("            {name}: {:.1} MiB\n", *bytes as f64 / MIB));
+    }
     if !backbone.unused_tensors.is_empty() {
         text.push_str(&format!("            unused tensors: {}\n", backbone.unused_tensors.join(", ")));
     }

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod bench;
 mod check_env;
 mod compare;
 mod describe;
@@ -15,6 +16,7 @@ mod resume;
 mod verify;
 
 use crate::cli::{Command, OutputArgs};
+use crate::control::Control;
 use crate::experiments;
 use crate::failure::Outcome;
 use crate::progress::Progress;
@@ -33,6 +35,7 @@ use std::path::Path;
 pub fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::RecSim(args) => new::run(&RecSim, &args.study, args.flags()),
+        Command::Control(args) => new::run(&Control, &args, Vec::new()),
         Command::List { output } => list::run(output),
         Command::Describe { name, output } => describe::run(&name, output),
         Command::Resume { dir, output } => resume::run(&dir, output),
@@ -40,9 +43,12 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Compare { a, b, output } => compare::run(&a, &b, output),
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),
         Command::CheckEnv { name, output } => check_env::run(&name, output),
-        Command::Verify { output } => verify::run(output),
         Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
         Command::Infer { network, samples } => infer::run(&network, samples),
+        Command::Verify { output } => verify::run(output),
+        Command::Bench { filter, threads, case, output } => {
+            bench::run(filter.as_deref(), threads, case.as_deref(), output)
+        }
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }
 }

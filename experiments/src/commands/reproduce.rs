@@ -21,6 +21,13 @@ pub fn run(dir: &Path, output: OutputArgs) -> Result<Outcome> {
             dir.display()
         )));
     }
+    if opened.manifest.config["train"]["mode"] == "free" {
+        return Err(bad_input(format!(
+            "{}: train.mode = free: which parameters acted when depended on timing, so a second run would differ; only \
+             studies with train.mode = deterministic repeat",
+            dir.display()
+        )));
+    }
     let again = free_name(dir);
     let prepared = opened.experiment.prepare(&opened.manifest.config)?;
     let changed = changed_inputs(prepared.as_ref(), &opened.manifest.hashes);

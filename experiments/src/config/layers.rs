@@ -78,7 +78,7 @@ impl<'s> Layers<'s> {
     pub fn set(&mut self, key: &str, value: &Value, origin: &Origin) -> Result<()> {
         let name = origin.to_string();
         let value = self.schema.get(key, &name)?.check(key, value, &name)?;
-        self.values.insert(key.to_owned(), (value, origin.clone()));
+        self.put(key, value, origin);
         Ok(())
     }
 
@@ -89,8 +89,29 @@ impl<'s> Layers<'s> {
     pub fn set_text(&mut self, key: &str, text: &str, origin: &Origin) -> Result<()> {
         let name = origin.to_string();
         let value = self.schema.get(key, &name)?.parse(key, text, &name)?;
-        self.values.insert(key.to_owned(), (value, origin.clone()));
+        self.put(key, value, origin);
         Ok(())
+    }
+
+    /// What is later said of all arms replaces what was said of one.
+    fn put(&mut self, key: &str, value: Value, origin: &Origin) {
+        if let Some(name) = key.strip_prefix("agent.") {
+            let of_one_arm = |other: &str| other.starts_with("arm.") && other.rsplit('.').next() == Some(name);
+            self.values.retain(|other, (_, said)| said == origin || !of_one_arm(other));
+        }
+        self.values.insert(key.to_owned(), (value, origin.clone()));
+    }
+
+    /// The value of a setting; `None` if there is no such setting.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).map(|(value, _)| value)
+    }
+
+    /// What settings there are.
+    #[must_use]
+    pub fn schema(&self) -> &'s Schema {
+        self.schema
     }
 
     /// `key = value (origin)`, for messages about settings that contradict each other.

@@ -45,11 +45,11 @@ pub struct Request<'a> {
     pub flags: Vec<(&'static str, &'static str, &'a str)>,
 }
 
-/// Chooses the preset below the one that was named, from the settings so far.
-pub type Base<'a> = &'a dyn Fn(&Layers<'_>) -> Option<Preset>;
+/// Chooses the presets below the one that was named, from the settings so far.
+pub type Base<'a> = &'a dyn Fn(&Layers<'_>) -> Vec<Preset>;
 
-/// All layers in order; the preset is the first of `presets` if none is named. If the settings then ask for a `base`,
-/// that comes between the defaults and the preset.
+/// All layers in order; the preset is the first of `presets` if none is named. What `base` asks for comes
+/// between the defaults and the preset.
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] for an unknown preset or key, a value out of range, or a file that cannot be read.
@@ -61,11 +61,13 @@ pub fn resolve<'s>(
 ) -> Result<(Preset, Layers<'s>)> {
     let preset = find_preset(presets, request.preset)?;
     let layers = layered(schema, &[preset], request)?;
-    let layers = match base(&layers) {
-        Some(base) if base.name != preset.name => layered(schema, &[base, preset], request)?,
-        _ => layers,
-    };
-    Ok((preset, layers))
+    let mut below = base(&layers);
+    below.retain(|other| other.name != preset.name);
+    if below.is_empty() {
+        return Ok((preset, layers));
+    }
+    below.push(preset);
+    Ok((preset, layered(schema, &below, request)?))
 }
 
 fn layered<'s>(schema: &'s Schema, presets: &[Preset], request: &Request<'_>) -> Result<Layers<'s>> {

@@ -28,6 +28,9 @@ pub struct Setting {
     /// The only values, for names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<String>>,
+    /// Families of agents that look at it, `all` for every one; empty where that says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
     /// What it does, in one sentence.
     pub meaning: String,
     /// Where the default comes from.
@@ -108,6 +111,9 @@ impl Setting {
             Value::Integer(_) => text.replace('_', "").parse().ok().map(Value::Integer),
             Value::Float(_) => text.parse().ok().map(Value::Float),
             Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+            Value::Array(items) if is_whole(items) => {
+                split_list(text).iter().map(whole).collect::<Option<_>>().map(Value::Array)
+            }
             Value::Array(_) => Some(Value::Array(split_list(text))),
             _ => Some(Value::String(unquote(text).to_owned())),
         };
@@ -124,6 +130,7 @@ impl Setting {
             Value::Integer(_) => "a whole number",
             Value::Float(_) => "a number",
             Value::Boolean(_) => "true or false",
+            Value::Array(items) if is_whole(items) => "a list of whole numbers",
             Value::Array(_) => "a list of names",
             _ => "a name",
         };
@@ -156,6 +163,9 @@ impl Setting {
             (Value::Float(_), Value::Float(v)) => in_range(*v),
             (Value::Boolean(_), Value::Boolean(_)) => true,
             (Value::String(_), Value::String(v)) => self.choices.as_ref().is_none_or(|c| c.contains(v)),
+            (Value::Array(like), Value::Array(items)) if is_whole(like) => {
+                !items.is_empty() && items.iter().all(|i| i.as_integer().is_some_and(|v| in_range(v as f64)))
+            }
             (Value::Array(_), Value::Array(items)) => items.iter().all(Value::is_str),
             _ => false,
         }
@@ -171,6 +181,15 @@ fn split_list(text: &str) -> Vec<Value> {
         .filter(|item| !item.is_empty())
         .map(|item| Value::String(item.to_owned()))
         .collect()
+}
+
+/// Whether a list is one of whole numbers.
+fn is_whole(items: &[Value]) -> bool {
+    items.first().is_some_and(Value::is_integer)
+}
+
+fn whole(text: &Value) -> Option<Value> {
+    text.as_str()?.parse().ok().map(Value::Integer)
 }
 
 fn unquote(text: &str) -> &str {
@@ -200,6 +219,11 @@ mod tests {
             default = ["a"]
             meaning = "m"
             source = "s"
+            [hidden]
+            default = [64, 64]
+            min = 1
+            meaning = "m"
+            source = "s"
             [form]
             default = "text"
             choices = ["text", "features"]
@@ -218,7 +242,16 @@ mod tests {
         assert_eq!(parse("arm.q_learning.learning_rate", "1e-2"), Some(Value::Float(0.01)));
         assert_eq!(parse("arms", "a, b"), Some(Value::Array(vec!["a".into(), "b".into()])));
         assert_eq!(parse("form", "\"text\""), Some(Value::String("text".into())));
-        for (key, text) in [("steps", "0"), ("steps", "1.5"), ("agent.learning_rate", "0"), ("form", "txt")] {
+        assert_eq!(parse("hidden", "[32, 16]"), Some(Value::Array(vec![32.into(), 16.into()])));
+        for (key, text) in [
+            ("hidden", "32,0"),
+            ("hidden", ""),
+            ("hidden", "a"),
+            ("steps", "0"),
+            ("steps", "1.5"),
+            ("agent.learning_rate", "0"),
+            ("form", "txt"),
+        ] {
             assert_eq!(parse(key, text), None, "{key}={text}");
         }
         assert_eq!(parse("agent.learning_rate", "nan"), None);

@@ -5,7 +5,7 @@ use super::ALGORITHMS;
 use crate::arms::{self, Arm, TrainMode, parse_all};
 use crate::config::Layers;
 use crate::failure::bad_input;
-use crate::study::{EvalPlan, Plan, ReportSettings, TrainSettings};
+use crate::study::{Collection, EvalPlan, Plan, ReportSettings, TrainMode as Threads, TrainPlan, check_threads};
 use anyhow::Result;
 use retune::backbone::WeightForm;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,39 @@ pub struct CatalogSettings {
     pub seed: u64,
 }
 
+/// Budget and collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Env steps per trained arm.
+    pub env_steps: u64,
+    /// Envs side by side.
+    pub num_envs: usize,
+    /// Envs one actor decides for at once.
+    pub shard_size: usize,
+    /// Steps of each env per round.
+    pub steps_per_round: usize,
+    /// Whether actor threads wait for the learner.
+    #[serde(default)]
+    pub mode: Threads,
+    /// Rounds by which free-running actors may be behind.
+    #[serde(default)]
+    pub max_lag: u64,
+    /// Seconds between checkpoints.
+    pub checkpoint_secs: f64,
+    /// Checkpoints kept.
+    #[serde(default = "kept_before_there_was_a_setting")]
+    pub keep_checkpoints: usize,
+    /// Whether the best is kept as well.
+    #[serde(default)]
+    pub keep_best: bool,
+}
+
+/// Manifests of older studies do not say.
+fn kept_before_there_was_a_setting() -> usize {
+    2
+}
+
 /// Measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,17 +177,7 @@ impl RecSimConfig {
     }
 
     fn check_train(&self, layers: &Layers<'_>) -> Result<()> {
-        let shards = self.train.num_envs.div_ceil(self.train.shard_size);
-        if self.actors > shards {
-            return Err(bad_input(format!(
-                "{}: expected at most {shards}, the number of shards ({} in shards of {}); more threads would have \
-                 nothing to do",
-                layers.show("actors"),
-                layers.show("train.num_envs"),
-                layers.show("train.shard_size")
-            )));
-        }
-        Ok(())
+        check_threads(self.train.mode, self.actors, self.collection().num_shards(), layers)
     }
 
     fn check_arms(&self, layers: &Layers<'_>) -> Result<()> {
@@ -228,7 +251,16 @@ impl RecSimConfig {
             arms,
             jobs: self.jobs,
             actors: self.actors,
-            train: self.train.clone(),
+            train: TrainPlan {
+                env_steps: self.train.env_steps,
+                mode: self.train.mode,
+                max_lag: self.train.max_lag,
+                // Rounds are long here.
+                log_env_steps: 0,
+                checkpoint_secs: self.train.checkpoint_secs,
+                keep_checkpoints: self.train.keep_checkpoints,
+                keep_best: self.train.keep_best,
+            },
             eval: EvalPlan {
                 episodes: self.eval.users,
                 curve_episodes: self.eval.curve_users,
@@ -237,6 +269,13 @@ impl RecSimConfig {
             },
             replications: self.report.replications,
         }
+    }
+
+    /// How every arm collects experience.
+    #[must_use]
+    pub fn collection(&self) -> Collection {
+        let TrainSettings { num_envs, shard_size, steps_per_round, .. } = self.train;
+        Collection { num_envs, shard_size, steps_per_round }
     }
 
     /// Learning settings of one arm: those for all, then those for this one.

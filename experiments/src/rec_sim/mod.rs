@@ -40,7 +40,7 @@ static INFO: Info = Info {
         Preset { name: "features", text: include_str!("../../presets/rec_sim/features.toml") },
     ],
     next_preset: Some("standard"),
-    settings: include_str!("../../presets/rec_sim/settings.toml"),
+    settings: &[include_str!("../../presets/rec_sim/settings.toml")],
     algorithms: ALGORITHMS,
     anchors: &[("random", Anchor::Zero), ("planner", Anchor::One)],
     paired_by: &["seed", "env", "catalog", "eval.users"],

@@ -12,7 +12,7 @@ use crate::progress::TrialProgress;
 use crate::study::{Info, Plan, Prepared, SplitInfo, Study, Training, TrialId, TrialRecord, TrialSeeds, typed};
 use anyhow::Result;
 use candle_core::Device;
-use retune::agent::{Ledger, Stop};
+use retune::agent::Stop;
 use retune::rng::Seed;
 use retune::track::{MetricInfo, sha256_hex};
 use serde_json::Value;
@@ -67,20 +67,13 @@ impl RecSimStudy {
 
     fn run_reference(&self, trial: &TrialId, stop: &Stop) -> retune::Result<TrialRecord> {
         let users = TrialSeeds::new(self.plan.seed, trial.seed).test(self.plan.eval.episodes);
-        let mut measurements = BTreeMap::new();
+        let mut measurements = Vec::new();
         for items in self.world.measurements() {
             let name = trial.arm.algorithm.name;
             let found = measure_reference(&self.world, items, name, &users, stop)?;
-            measurements.insert(items.name().to_owned(), found);
+            measurements.push((items.name().to_owned(), found));
         }
-        Ok(TrialRecord {
-            arm: trial.arm.to_string(),
-            seed: trial.seed,
-            curve: Vec::new(),
-            measurements,
-            ledger: Ledger::default(),
-            trainable_parameters: 0,
-        })
+        Ok(TrialRecord::of_policy(trial, measurements))
     }
 }
 
@@ -136,7 +129,7 @@ impl Prepared for RecSimStudy {
         }
         let (agent, shared_tokens) = build(self, trial, stop)?;
         let task = UserTask { world: &self.world, batch: self.plan.eval.num_envs };
-        let mut record = Training::begin(study, trial, task, agent)?.run(trial, bar)?;
+        let mut record = Training::begin(study, trial, task, agent, self.config.collection())?.run(trial, bar)?;
         // The texts were read once for all trials; each would have had to read them by itself.
         let own = shared_tokens.min(record.ledger.cached_tokens);
         record.ledger.forward_tokens += own;

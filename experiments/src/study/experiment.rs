@@ -11,7 +11,8 @@ use crate::failure::bad_input;
 use crate::progress::TrialProgress;
 use anyhow::{Context, Result};
 use retune::env::check::CheckReport;
-use retune::track::{Anchor, MetricInfo};
+use retune::stats::Bootstrap;
+use retune::track::{Anchor, MetricInfo, Reference, Summary};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -31,8 +32,8 @@ pub struct Info {
     pub presets: &'static [Preset],
     /// The preset that a person who has seen the default one should try next.
     pub next_preset: Option<&'static str>,
-    /// Every setting, as TOML.
-    pub settings: &'static str,
+    /// Every setting, as TOML texts: its own, then those it shares with others.
+    pub settings: &'static [&'static str],
     /// What can be compared, references first.
     pub algorithms: &'static [Algorithm],
     /// The references that are the ends of the normalized scale. They are measured even if nobody asks: they cost a
@@ -49,7 +50,7 @@ impl Info {
     /// # Errors
     /// If the table that comes with the program is not valid, which a test excludes.
     pub fn schema(&self) -> Result<Schema> {
-        Schema::parse(self.settings).with_context(|| format!("presets/{}/settings.toml", self.name))
+        Schema::parse(&self.settings.join("\n")).with_context(|| format!("presets/{}/settings.toml", self.name))
     }
 
     /// One arm by its spelling.
@@ -73,10 +74,10 @@ pub trait Experiment: Sync {
     /// What is known of it.
     fn info(&self) -> &'static Info;
 
-    /// The preset to begin from below the one a person named, if the settings so far ask for one, such as the tuned
+    /// Presets to begin from below the one a person named, as the settings so far ask for them, such as the tuned
     /// settings of the chosen task.
-    fn base(&self, _layers: &Layers<'_>) -> Option<Preset> {
-        None
+    fn base(&self, _layers: &Layers<'_>) -> Vec<Preset> {
+        Vec::new()
     }
 
     /// The settings as the manifest keeps them.
@@ -155,6 +156,20 @@ pub trait Prepared: Sync {
     /// What a reader must know that the trials cannot say of themselves.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Lines to compare with that no policy has to earn, such as a known threshold.
+    fn fixed_references(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Says what follows from the filled summary, where that is more or other than reinforcement learning against
+    /// supervised learning.
+    ///
+    /// # Errors
+    /// If a score is not finite.
+    fn conclude(&self, _summary: &mut Summary, _bootstrap: &Bootstrap) -> Result<()> {
+        Ok(())
     }
 
     /// Runs one trial to its end.

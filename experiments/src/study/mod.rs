@@ -6,6 +6,8 @@ mod measurement;
 mod out;
 mod plan;
 mod report;
+#[cfg(test)]
+mod resume_tests;
 mod run;
 mod schedule;
 mod seeds;
@@ -16,9 +18,9 @@ mod timeless;
 mod trial;
 
 pub use experiment::{Experiment, Info, Prepared, SplitInfo, typed};
-pub use measurement::Measurement;
+pub use measurement::{Measurement, measure_returns};
 pub use out::{check_free, default_out};
-pub use plan::{EvalPlan, Plan, ReportSettings, TrainSettings};
+pub use plan::{Collection, EvalPlan, Plan, ReportSettings, TrainMode, TrainPlan, check_threads};
 pub use report::write as write_report;
 pub use run::Study;
 pub use schedule::{TrialId, TrialOutcome, run_trials};

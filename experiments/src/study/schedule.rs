@@ -10,7 +10,7 @@ use crate::arms::Arm;
 use anyhow::{Context, Result};
 use retune::Error;
 use retune::agent::Stop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use retune::rollout::catch_panic;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -86,15 +86,11 @@ pub fn run_trials<T: Send>(
 }
 
 fn run_one<T>(trial: &TrialId, work: &impl Fn(&TrialId) -> retune::Result<T>) -> TrialOutcome<T> {
-    match catch_unwind(AssertUnwindSafe(|| work(trial))) {
+    match catch_panic(|| work(trial)) {
         Ok(Ok(result)) => TrialOutcome::Done(result),
         Ok(Err(Error::Interrupted)) => TrialOutcome::Interrupted,
         Ok(Err(error)) => TrialOutcome::Failed(error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            TrialOutcome::Failed(format!("panic: {}", text.unwrap_or_else(|| "no message".to_owned())))
-        }
+        Err(panic) => TrialOutcome::Failed(panic),
     }
 }
 
@@ -121,7 +117,7 @@ mod tests {
             assert!(matches!(outcomes[0], TrialOutcome::Done(0)), "{outcomes:?}");
             assert!(matches!(&outcomes[1], TrialOutcome::Failed(e) if e.contains("broken")));
             assert!(matches!(outcomes[2], TrialOutcome::Done(1)));
-            assert!(matches!(&outcomes[3], TrialOutcome::Failed(e) if e == "panic: very broken"));
+            assert!(matches!(&outcomes[3], TrialOutcome::Failed(e) if e.starts_with("panicked: very broken at ")));
         }
     }
 

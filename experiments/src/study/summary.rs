@@ -42,6 +42,7 @@ pub fn summarise(prepared: &dyn Prepared, preset: &str, results: &Results) -> Re
     };
     let bootstrap = Bootstrap::new(Seed::root(plan.seed).child("bootstrap")).with(plan.replications, 0.95)?;
     summary.fill_statistics(&bootstrap)?;
+    prepared.conclude(&mut summary, &bootstrap)?;
     add_control(&mut summary, &plan.arms, &bootstrap)?;
     Ok(summary)
 }
@@ -153,18 +154,17 @@ fn references(prepared: &dyn Prepared, split: SplitInfo, results: &Results) -> V
         }
     }
     let anchors = prepared.info().anchors;
-    arms.iter()
-        .filter_map(|arm| {
-            let scores = scores(&of_arm(arm, results), split).scores;
-            let anchor = anchors.iter().find(|(name, _)| *name == arm.algorithm.name).map(|(_, anchor)| *anchor);
-            (!scores.is_empty()).then(|| Reference {
-                name: arm.to_string(),
-                score: scores.iter().sum::<f64>() / scores.len() as f64,
-                description: arm.algorithm.about.to_owned(),
-                anchor,
-            })
+    let earned = arms.iter().filter_map(|arm| {
+        let scores = scores(&of_arm(arm, results), split).scores;
+        let anchor = anchors.iter().find(|(name, _)| *name == arm.algorithm.name).map(|(_, anchor)| *anchor);
+        (!scores.is_empty()).then(|| Reference {
+            name: arm.to_string(),
+            score: scores.iter().sum::<f64>() / scores.len() as f64,
+            description: arm.algorithm.about.to_owned(),
+            anchor,
         })
-        .collect()
+    });
+    earned.chain(prepared.fixed_references()).collect()
 }
 
 fn split(prepared: &dyn Prepared, info: SplitInfo, results: &Results) -> Split {

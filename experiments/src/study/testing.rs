@@ -1,11 +1,13 @@
 //! A tiny experiment for the tests of this folder: a walk along a chain, measured by its return.
 
-use super::{EvalPlan, Info, Measurement, Plan, Prepared, SplitInfo, Study, Task, TaskActor, TrainSettings, TrialId};
+use super::{
+    Collection, EvalPlan, Info, Measurement, Plan, Prepared, SplitInfo, Study, Task, TaskActor, TrainMode, TrainPlan,
+    TrialId, measure_returns,
+};
 use crate::arms::{Algorithm, Arm};
 use crate::progress::TrialProgress;
-use retune::agent::{Mode, Snapshot, Stop};
+use retune::agent::{Snapshot, Stop};
 use retune::env::TextId;
-use retune::rollout::{Evaluation, evaluate};
 use retune::track::MetricInfo;
 use retune::{Error, Result};
 use retune_envs::probe::{CandidateTabular, Mdp};
@@ -20,7 +22,7 @@ static INFO: Info = Info {
     envs: &[],
     presets: &[],
     next_preset: None,
-    settings: "",
+    settings: &[],
     algorithms: &[Algorithm::rl("sarsa", "Learns.")],
     anchors: &[],
     paired_by: &[],
@@ -33,7 +35,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// 1200 env steps in rounds of 80, points of the curve after every fourth round; `change` changes the plan.
+    /// 1200 env steps, points of the curve after every quarter; `change` changes the plan.
     pub fn new(change: impl FnOnce(&mut Plan)) -> Self {
         let mut plan = Plan {
             seed: 0,
@@ -41,12 +43,14 @@ impl Walk {
             arms: vec![Arm::plain(INFO.algorithms[0])],
             jobs: 1,
             actors: 0,
-            train: TrainSettings {
+            train: TrainPlan {
                 env_steps: 1200,
-                num_envs: 5,
-                shard_size: 2,
-                steps_per_round: 16,
+                mode: TrainMode::Deterministic,
+                max_lag: 1,
+                log_env_steps: 0,
                 checkpoint_secs: 1000.0,
+                keep_checkpoints: 2,
+                keep_best: true,
             },
             eval: EvalPlan { episodes: 6, curve_episodes: 3, curve_points: 4, num_envs: 4 },
             replications: 100,
@@ -98,6 +102,9 @@ impl Prepared for Walk {
     }
 }
 
+/// Rounds of 80 env steps in three shards.
+pub const COLLECTION: Collection = Collection { num_envs: 5, shard_size: 2, steps_per_round: 16 };
+
 /// The chain.
 pub struct ChainTask;
 
@@ -120,9 +127,6 @@ impl Task for ChainTask {
         episodes: &[u64],
         stop: &Stop,
     ) -> Result<Measurement> {
-        let plan = Evaluation { seeds: episodes, batch: 4, mode: Mode::Evaluate, time_limit: Some(200) };
-        let records = evaluate(|_| self.env(), actor, snapshot, &plan, stop, &mut |_| Ok(()))?;
-        let total: f64 = records.iter().map(|r| r.episode_return).sum();
-        Ok(Measurement { episode_return: total / records.len() as f64, metrics: BTreeMap::new() })
+        measure_returns(|_| self.env(), actor, snapshot, episodes, 4, Some(200), stop)
     }
 }

@@ -212,3 +212,26 @@ fn all_of_it_may_cross_threads() {
     check::<Backbone>();
     check::<crate::backbone::FeatureCache>();
 }
+
+#[test]
+fn layers_are_repeated_or_left_out() {
+    let weights = tiny::weights();
+    let vector = |weights: &Weights| {
+        let mut store = ParamStore::new(&Device::Cpu, Seed::root(0));
+        let backbone = Backbone::new(weights, &options(), &mut store).unwrap();
+        bits(&backbone.encode(&store, &refs(&texts(&backbone))).unwrap())
+    };
+    let (one, four) = (weights.with_layers(1).unwrap(), weights.with_layers(4).unwrap());
+    let of = |weights: &Weights, name: &str| bits(weights.tensors().find(|(n, _)| *n == name).unwrap().1);
+    let bias = |layer: usize| format!("encoder.layer.{layer}.output.dense.bias");
+    assert_eq!(of(&four, &bias(3)), of(&weights, &bias(0)));
+    assert_eq!(of(&four, &bias(2)), of(&weights, &bias(2)));
+    assert_eq!(one.config().num_hidden_layers, 1);
+    assert_eq!(four.shapes().count() - weights.shapes().count(), (weights.shapes().count() - one.shapes().count()) / 2);
+    assert_ne!(vector(&one), vector(&four));
+    let folder = tempfile::tempdir().unwrap();
+    four.save_dir(folder.path()).unwrap();
+    let again = Weights::from_dir(folder.path(), &LoadOptions::default()).unwrap();
+    assert_eq!(again.version(), four.version());
+    assert!(refused(weights.with_layers(0)).contains("layers = 0"));
+}

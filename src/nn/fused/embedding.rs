@@ -140,11 +140,15 @@ pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let mask = mask.contiguous()?;
     let mask = hold(&mask);
     let mask = mask.get()?;
-    let weights = mask.chunks_exact(tokens.max(1)).flat_map(|row| {
+    let mut weights = Vec::with_capacity(mask.len());
+    for (number, row) in mask.chunks_exact(tokens.max(1)).enumerate() {
         let total: f32 = row.iter().sum();
-        row.iter().map(move |m| m / total)
-    });
-    let op = MeanPool { weights: weights.collect(), tokens, width };
+        if total.is_nan() || total <= 0.0 {
+            bail!("masked_mean_pool: row {number} is all padding; every row needs at least one token");
+        }
+        weights.extend(row.iter().map(|m| m / total));
+    }
+    let op = MeanPool { weights, tokens, width };
     let x = x.contiguous()?;
     let held = hold(&x);
     let values = held.get()?;

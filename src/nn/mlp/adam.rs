@@ -1,8 +1,7 @@
 //! Adam and AdamW on a flat array.
 
 use super::Layout;
-use crate::nn::optim::Rates;
-use crate::nn::optim::adamw::{Constants, update};
+use crate::nn::fused::exp::vectorized;
 use crate::nn::optim::buffer::{CHUNK, chunk_sum_of_squares};
 use crate::nn::{AdamW, Algorithm, OptimizerConfig, StepReport};
 use crate::persist::StateDict;
@@ -46,16 +45,63 @@ impl AdamConfig {
     #[must_use]
     pub fn general(&self) -> OptimizerConfig {
         OptimizerConfig {
-            algorithm: Algorithm::AdamW(self.algorithm()),
+            algorithm: Algorithm::AdamW(AdamW { beta1: self.beta1, beta2: self.beta2, eps: self.eps }),
             learning_rate: self.learning_rate,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             ..OptimizerConfig::default()
         }
     }
+}
 
-    fn algorithm(&self) -> AdamW {
-        AdamW { beta1: self.beta1, beta2: self.beta2, eps: self.eps }
+/// The numbers that all values share in one update.
+#[derive(Clone, Copy, Debug)]
+struct Constants {
+    clip: f32,
+    keep: f32,
+    beta1: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    step_size: f32,
+    inverse_root_correction2: f32,
+    eps: f32,
+}
+
+impl Constants {
+    fn new(config: &AdamConfig, learning_rate: f64, clip: f64, step: u64) -> Self {
+        let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+        Self {
+            clip: clip as f32,
+            keep: (1.0 - learning_rate * config.weight_decay) as f32,
+            beta1: config.beta1 as f32,
+            one_minus_beta1: (1.0 - config.beta1) as f32,
+            beta2: config.beta2 as f32,
+            one_minus_beta2: (1.0 - config.beta2) as f32,
+            step_size: (learning_rate / correction(config.beta1)) as f32,
+            inverse_root_correction2: (1.0 / correction(config.beta2).sqrt()) as f32,
+            eps: config.eps as f32,
+        }
+    }
+}
+
+vectorized! {
+    /// One update; gradients are zero afterwards. The arithmetic of [`crate::nn::AdamW`], with a product in the place of
+    /// one of its two quotients, which halves the time, and the clearing in the same pass.
+    fn update<'a>(
+        params: &'a mut [f32],
+        grads: &'a mut [f32],
+        m: &'a mut [f32],
+        v: &'a mut [f32],
+        c: Constants,
+    ) {
+        for (((p, grad), m), v) in params.iter_mut().zip(grads).zip(m).zip(v) {
+            let g = *grad * c.clip;
+            *grad = 0.0;
+            *m = c.beta1 * *m + c.one_minus_beta1 * g;
+            *v = c.beta2 * *v + c.one_minus_beta2 * (g * g);
+            *p = *p * c.keep - c.step_size * (*m / (v.sqrt() * c.inverse_root_correction2 + c.eps));
+        }
     }
 }
 
@@ -63,7 +109,6 @@ impl AdamConfig {
 #[derive(Clone, Debug)]
 pub struct Adam {
     config: AdamConfig,
-    algorithm: AdamW,
     updates: u64,
     m: Vec<f32>,
     v: Vec<f32>,
@@ -76,7 +121,7 @@ impl Adam {
     /// [`Error::Config`] if a setting is out of range.
     pub fn new(config: AdamConfig, len: usize) -> Result<Self> {
         config.validate()?;
-        Ok(Self { algorithm: config.algorithm(), config, updates: 0, m: vec![0.0; len], v: vec![0.0; len] })
+        Ok(Self { config, updates: 0, m: vec![0.0; len], v: vec![0.0; len] })
     }
 
     /// Updates made so far.
@@ -107,21 +152,17 @@ impl Adam {
         let grad_norm = square.sqrt();
         let clip_factor = self.config.max_grad_norm.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
         let rate = self.config.learning_rate * factor;
-        let constants = |weight_decay: f64| {
-            let (learning_rate, clip, step) = (rate, clip_factor, self.updates + 1);
-            Constants::new(&self.algorithm, &Rates { learning_rate, weight_decay, clip, step })
-        };
+        let decayed = Constants::new(&self.config, rate, clip_factor, self.updates + 1);
         if self.config.weight_decay == 0.0 {
-            update(params, grads, &mut self.m, &mut self.v, &constants(0.0));
+            update(params, grads, &mut self.m, &mut self.v, decayed);
         } else {
-            let (decayed, kept) = (constants(self.config.weight_decay), constants(0.0));
             for block in layout.blocks() {
-                let constants = if block.name.ends_with("bias") { &kept } else { &decayed };
+                let kept = if block.name.ends_with("bias") { 1.0 } else { decayed.keep };
                 let (m, v) = (block.of_mut(&mut self.m), block.of_mut(&mut self.v));
-                update(block.of_mut(params), block.of(grads), m, v, constants);
+                let constants = Constants { keep: kept, ..decayed };
+                update(block.of_mut(params), block.of_mut(grads), m, v, constants);
             }
         }
-        grads.fill(0.0);
         self.updates += 1;
         Ok(StepReport { grad_norm, clip_factor, schedule_factor: factor })
     }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 /// The numbers that all values of one parameter share in one update.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::nn) struct Constants {
+struct Constants {
     clip: f32,
     keep: f32,
     beta1: f32,
@@ -22,7 +22,7 @@ pub(in crate::nn) struct Constants {
 }
 
 impl Constants {
-    pub(in crate::nn) fn new(config: &AdamW, rates: &Rates) -> Self {
+    fn new(config: &AdamW, rates: &Rates) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(rates.step as f64);
         Self {
             clip: rates.clip as f32,
@@ -86,7 +86,7 @@ fn fused_step(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c
 
 /// The update, written for the vectoriser and run with the widest instructions the machine has. No instruction set
 /// contracts or reorders it, so all give the same bits.
-pub(in crate::nn) fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &Constants) {
+fn update(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], c: &Constants) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {

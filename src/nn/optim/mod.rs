@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 mod adafactor;
-pub(super) mod adamw;
+mod adamw;
 pub(super) mod buffer;
 mod config;
 mod sgd;
@@ -37,14 +37,14 @@ pub struct StepReport {
 
 /// What one update of one parameter depends on besides the algorithm.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rates {
+struct Rates {
     /// After the schedule.
-    pub(super) learning_rate: f64,
-    pub(super) weight_decay: f64,
+    learning_rate: f64,
+    weight_decay: f64,
     /// What the gradient is multiplied by.
-    pub(super) clip: f64,
+    clip: f64,
     /// Updates of this parameter, this one included: 1 for the first.
-    pub(super) step: u64,
+    step: u64,
 }
 
 /// What the algorithm remembers of one parameter.
@@ -142,6 +142,14 @@ impl Optimizer {
     /// [`Error::NonFinite`] naming the first gradient, in name order, that is not finite; nothing is then changed.
     /// [`Error::State`] for a gradient that does not have the shape of its parameter.
     pub fn step(&mut self, store: &ParamStore, grads: &Gradients) -> Result<StepReport> {
+        self.step_at(store, grads, self.config.schedule.factor(self.updates))
+    }
+
+    /// [`Optimizer::step`] at `schedule_factor` times the learning rates, for a schedule that the caller keeps.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    pub fn step_at(&mut self, store: &ParamStore, grads: &Gradients, schedule_factor: f64) -> Result<StepReport> {
         let mut pairs: Vec<(&str, &Var, Tensor)> = Vec::new();
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(name) else { continue };
@@ -153,7 +161,6 @@ impl Optimizer {
         }
         let grad_norm = self.global_norm(&pairs)?;
         let clip = self.config.max_grad_norm.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
-        let schedule_factor = self.config.schedule.factor(self.updates);
         for (name, var, grad) in &pairs {
             let slot = match self.slots.entry((*name).to_owned()) {
                 Entry::Occupied(entry) => entry.into_mut(),

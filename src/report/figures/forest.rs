@@ -31,7 +31,11 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let differences = Frame { left, top, right: right - PROBABILITIES - 46.0, bottom };
     let probabilities = Frame { left: right - PROBABILITIES - 16.0, top, right: right - 16.0, bottom };
     let title = text::fit(
-        &format!("Reinforcement learning against the best supervised arm, {best}"),
+        &if summary.best_supervised().is_some_and(|arm| arm.name == best) {
+            format!("Reinforcement learning against the best supervised arm, {best}")
+        } else {
+            format!("All arms against the best, {best}")
+        },
         super::TITLE_SIZE,
         true,
         WIDTH - 32.0,

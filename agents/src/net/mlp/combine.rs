@@ -19,7 +19,7 @@ pub(super) fn pad(values: &[f32], cols: usize, padded_rows: &mut [f32]) {
 
 /// Sizes of a dueling head.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dueling<'a> {
+pub(in crate::net) struct Dueling<'a> {
     pub candidates: usize,
     pub width: usize,
     /// `[rows, candidates]`.

@@ -52,7 +52,7 @@ impl Features {
 
     /// Rows that the state features of `obs` make; `rows` where a state has none.
     pub fn state_rows(&self, obs: &ObsBatch) -> usize {
-        if self.state_dim == 0 { self.rows(obs) } else { obs.state.len() / self.state_dim }
+        obs.state.len().checked_div(self.state_dim).unwrap_or_else(|| self.rows(obs))
     }
 
     /// Replaces `out` by the inputs of heads per state, `[rows, state_width]`.

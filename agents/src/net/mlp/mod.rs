@@ -15,6 +15,7 @@ mod plan;
 mod tests;
 
 pub use actor::MlpPredictor;
+pub(super) use combine::Dueling;
 pub use network::MlpNetwork;
 
 /// All parameters begin with this.

@@ -106,8 +106,8 @@ impl<'a> Builder<'a> {
     fn check_sizes(&self, blocks: &[&Block<'_>], parents: &[Vec<usize>], limits: &BifLimits) -> Result<(), BifError> {
         let mut total: Option<u64> = Some(0);
         for (v, (block, parents)) in blocks.iter().zip(parents).enumerate() {
-            let dims = parents.iter().chain([&v]).map(|&p| self.num_states(p) as u64);
-            let cells = dims.fold(Some(1u64), |cells, n| cells?.checked_mul(n));
+            let mut dims = parents.iter().chain([&v]).map(|&p| self.num_states(p) as u64);
+            let cells = dims.try_fold(1u64, u64::checked_mul);
             total = total.zip(cells).and_then(|(total, cells)| total.checked_add(cells));
             let checks = [(cells, limits.max_table_cells, false), (total, limits.max_total_cells, true)];
             for (cells, limit, together) in checks {
@@ -180,11 +180,11 @@ impl<'a> Builder<'a> {
             let kind = BifErrorKind::WrongArity { variable, what: "probabilities", found, expected };
             return Err(self.error(row.line, kind));
         }
-        let sum: f64 = row.numbers.iter().map(|(_, number)| number).sum();
+        let sum: f64 = row.numbers.iter().sum();
         if (sum - 1.0).abs() > ROW_TOLERANCE {
             return Err(self.error(row.line, BifErrorKind::RowSum { variable, sum }));
         }
-        Ok(row.numbers.iter().map(|(_, number)| number / sum).collect())
+        Ok(row.numbers.iter().map(|number| number / sum).collect())
     }
 
     fn row_number(&self, v: usize, parents: &[usize], key: &[&str], line: usize) -> Result<usize, BifError> {

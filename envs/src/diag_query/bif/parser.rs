@@ -28,10 +28,10 @@ pub enum RowKey<'a> {
     States(Vec<&'a str>),
 }
 
-/// One row: a key and the probabilities as written and as read.
+/// One row: a key and its probabilities.
 pub struct Row<'a> {
     pub key: RowKey<'a>,
-    pub numbers: Vec<(&'a str, f64)>,
+    pub numbers: Vec<f64>,
     pub line: usize,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Parser<'a, '_> {
     }
 
     /// Probabilities up to `;`, with the line of the first.
-    fn numbers(&mut self, variable: &str) -> Result<(Vec<(&'a str, f64)>, usize), BifError> {
+    fn numbers(&mut self, variable: &str) -> Result<(Vec<f64>, usize), BifError> {
         let mut numbers = Vec::new();
         let mut first_line = 0;
         loop {
@@ -199,7 +199,7 @@ impl<'a> Parser<'a, '_> {
             if numbers.is_empty() {
                 first_line = line;
             }
-            numbers.push((value, number));
+            numbers.push(number);
             match self.lexer.next()? {
                 Some((Token::Mark(','), _)) => {}
                 Some((Token::Mark(';'), _)) => return Ok((numbers, first_line)),

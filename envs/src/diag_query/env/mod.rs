@@ -194,11 +194,7 @@ impl DiagQuery {
 
     fn observe(&mut self) -> Result<CandidateObs, EnvError> {
         let episode = self.episode.as_ref().ok_or(EnvError::EpisodeOver)?;
-        // A reborrow of the box, so that the trait object's lifetime can shrink.
-        let belief = match &mut self.belief {
-            Some(belief) => Some(belief.as_mut() as &mut dyn Belief),
-            None => None,
-        };
+        let belief = self.belief.as_mut().map(|belief| belief.as_mut() as &mut dyn Belief);
         Ok(self.encoder.observe(&self.rules, episode, belief))
     }
 

@@ -233,9 +233,18 @@ impl Calibration {
             let mut homes = self.known.iter().rev().map(|&v| self.tree.home[v]);
             let place = homes.find(|&n| self.tree.nodes[n].component == component);
             let clique = place.unwrap_or(self.tree.roots[component]);
-            let mut log_scale = self.belief(clique);
-            let mut lanes = vec![0.0; self.tree.lanes];
-            for cells in self.work.chunks(self.tree.lanes) {
+            let tree = Arc::clone(&self.tree);
+            let node = &tree.nodes[clique];
+            let alone = node.links.is_empty() && node.variables.iter().all(|&v| self.evidence[v].is_none());
+            // Most components of a small query are one clique, whose table need not be copied to be summed.
+            let (table, mut log_scale) = if alone {
+                (&node.base, node.log_scale)
+            } else {
+                let log_scale = self.belief(clique);
+                (&self.work, log_scale)
+            };
+            let mut lanes = vec![0.0; tree.lanes];
+            for cells in table.chunks(tree.lanes) {
                 lanes.iter_mut().zip(cells).for_each(|(sum, cell)| *sum += cell);
             }
             log_scale += rescale(&mut lanes);

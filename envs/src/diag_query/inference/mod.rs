@@ -36,7 +36,7 @@ use super::network::Network;
 pub(super) use calibration::Calibration;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-pub(super) use tree::{Scope, Tree};
+pub(super) use tree::{LaneTables, Scope, Tree};
 
 /// What is known about a variable.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +132,8 @@ pub struct Inference {
     options: InferenceOptions,
     /// Per target: its tree with the last evidence, or `None` where it would be too large.
     trees: BTreeMap<usize, Option<Calibration>>,
+    /// Per target, its tables with the target as the last axis.
+    tables: BTreeMap<usize, LaneTables>,
     memo: HashMap<MemoKey, Answer>,
     memo_order: VecDeque<MemoKey>,
 }
@@ -140,8 +142,9 @@ impl Inference {
     /// Queries on `network`.
     #[must_use]
     pub fn new(network: Arc<Network>, options: InferenceOptions) -> Self {
-        let (trees, memo, memo_order) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
-        Self { network, options, trees, memo, memo_order }
+        let (trees, tables) = (BTreeMap::new(), BTreeMap::new());
+        let (memo, memo_order) = (HashMap::new(), VecDeque::new());
+        Self { network, options, trees, tables, memo, memo_order }
     }
 
     /// The network.
@@ -220,23 +223,18 @@ impl Inference {
     }
 
     fn compute(&mut self, target: usize, evidence: &EvidenceMap) -> Result<Answer, InferenceError> {
-        let kept = match self.kept_tree(target) {
-            Some(calibration) => Some({
-                let unknown = |v: &usize| !evidence.contains_key(&calibration.tree().variables[*v]);
-                let stale: Vec<usize> = calibration.known().iter().copied().filter(unknown).collect();
-                stale.into_iter().for_each(|v| calibration.set(v, None));
-                for (v, e) in evidence {
-                    if let Some(v) = calibration.tree().local[*v] {
-                        let states = calibration.tree().states[v];
-                        calibration.set(v, Some(&e.likelihood(states)));
-                    }
+        self.tables.entry(target).or_insert_with(|| LaneTables::new(&self.network, target));
+        if let Some(calibration) = self.kept_tree(target) {
+            let unknown = |v: &usize| !evidence.contains_key(&calibration.tree().variables[*v]);
+            let stale: Vec<usize> = calibration.known().iter().copied().filter(unknown).collect();
+            stale.into_iter().for_each(|v| calibration.set(v, None));
+            for (v, e) in evidence {
+                if let Some(v) = calibration.tree().local[*v] {
+                    let states = calibration.tree().states[v];
+                    calibration.set(v, Some(&e.likelihood(states)));
                 }
-                answer(calibration, evidence.get(&target))
-            }),
-            None => None,
-        };
-        if let Some(answer) = kept {
-            return answer;
+            }
+            return answer(calibration, evidence.get(&target));
         }
         match self.compile_for(target, evidence) {
             Ok(mut calibration) => answer(&mut calibration, evidence.get(&target)),
@@ -252,7 +250,7 @@ impl Inference {
         if !self.trees.contains_key(&target) {
             let n = self.network.len();
             let (keep, given) = (vec![true; n], vec![None; n]);
-            let scope = Scope { network: &self.network, class: Some(target), keep: &keep, given: &given };
+            let scope = Scope { network: &self.network, class: &self.tables[&target], keep: &keep, given: &given };
             let tree = Tree::compile(&scope, self.options.reuse_cells.min(self.options.max_cells)).ok();
             self.trees.insert(target, tree.map(|tree| Calibration::new(Arc::new(tree))));
         }
@@ -268,7 +266,7 @@ impl Inference {
                 given[v] = Some(*state);
             }
         }
-        let scope = Scope { network: &self.network, class: Some(target), keep: &keep, given: &given };
+        let scope = Scope { network: &self.network, class: &self.tables[&target], keep: &keep, given: &given };
         let tree = Tree::compile(&scope, self.options.max_cells)?;
         let mut calibration = Calibration::new(Arc::new(tree));
         for (&v, e) in evidence {

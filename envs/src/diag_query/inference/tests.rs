@@ -158,13 +158,13 @@ fn relabelled_states_permute_the_answer() {
     variables[disease].states.reverse();
     variables[disease].table =
         (0..variables[disease].table.len()).map(|i| network.variables()[disease].table[flip(i)]).collect();
-    for v in 0..variables.len() {
-        if let Some(at) = variables[v].parents.iter().position(|&p| p == disease) {
+    for (v, variable) in variables.iter_mut().enumerate() {
+        if let Some(at) = variable.parents.iter().position(|&p| p == disease) {
             let own = &network.variables()[v];
             let inner: usize =
                 own.parents[at + 1..].iter().map(|&p| network.variables()[p].states.len()).product::<usize>()
                     * own.states.len();
-            variables[v].table = (0..own.table.len())
+            variable.table = (0..own.table.len())
                 .map(|i| {
                     own.table[i / (inner * states) * inner * states + flip(i / inner % states) * inner + i % inner]
                 })

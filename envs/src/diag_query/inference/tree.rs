@@ -3,8 +3,7 @@
 //! A tree has *lanes*: every table carries the states of the class variable as its last, contiguous axis, so that one
 //! propagation answers "given each diagnosis". The class then belongs to no clique, which keeps cliques small: in
 //! PATHFINDER the diagnosis is a parent of every finding, and without it most findings fall apart into components of
-//! a few variables. Without a class there is one lane.
-
+//! a few variables.
 use super::elimination::{Graph, cliques};
 use super::scale::lift;
 use crate::diag_query::network::Network;
@@ -12,12 +11,42 @@ use crate::diag_query::network::Network;
 /// What a tree is about.
 pub struct Scope<'a> {
     pub network: &'a Network,
-    /// The variable whose states are the lanes.
-    pub class: Option<usize>,
+    /// The variable whose states are the lanes, with the tables that it takes part in.
+    pub class: &'a LaneTables,
     /// Variables that matter; a set that contains the parents of its members. The rest is barren and left out.
     pub keep: &'a [bool],
     /// States that are known for good: tables are cut to them.
     pub given: &'a [Option<usize>],
+}
+
+/// The tables that a class variable takes part in, with its states as the last axis: reading a lane of the network's own
+/// tables would touch another cache line for every state.
+pub struct LaneTables {
+    class: usize,
+    lanes: usize,
+    /// Per variable of the network `[other members of the family, lanes]`; `None` without the class among them.
+    tables: Vec<Option<Vec<f64>>>,
+}
+
+impl LaneTables {
+    /// Turns the tables of the class and of its children.
+    pub fn new(network: &Network, class: usize) -> Self {
+        let lanes = network.variables()[class].states.len();
+        let turned = |v: usize| {
+            let variable = &network.variables()[v];
+            let family: Vec<usize> = variable.parents.iter().copied().chain([v]).collect();
+            let at = family.iter().position(|&u| u == class)?;
+            let inner: usize = family[at + 1..].iter().map(|&u| network.variables()[u].states.len()).product();
+            let mut table = Vec::with_capacity(variable.table.len());
+            for outer in variable.table.chunks(lanes * inner) {
+                for i in 0..inner {
+                    table.extend(outer.iter().skip(i).step_by(inner));
+                }
+            }
+            Some(table)
+        };
+        Self { class, lanes, tables: (0..network.len()).map(turned).collect() }
+    }
 }
 
 /// A neighbour of a clique.
@@ -43,6 +72,8 @@ pub struct Node {
     pub base: Vec<f64>,
     /// Logarithm of the factor that was taken out of `base`.
     pub log_scale: f64,
+    /// Tables multiplied into `base`.
+    factors: usize,
 }
 
 /// A directed message.
@@ -74,6 +105,8 @@ pub struct Tree {
     pub constant: Vec<f64>,
     /// Logarithm of the factor that was taken out of `constant`.
     pub constant_log_scale: f64,
+    /// Tables multiplied into `constant`.
+    constant_factors: usize,
     /// Cells of the largest clique, lanes included.
     pub largest: usize,
 }
@@ -86,14 +119,14 @@ impl Tree {
     /// Builds a tree if all its tables together take at most `limit` cells; known before any is allocated.
     pub fn compile(scope: &Scope<'_>, limit: usize) -> Result<Self, TooManyCells> {
         let network = scope.network;
-        let free = |v: usize| scope.keep[v] && scope.given[v].is_none() && Some(v) != scope.class;
+        let free = |v: usize| scope.keep[v] && scope.given[v].is_none() && v != scope.class.class;
         let variables: Vec<usize> = (0..network.len()).filter(|&v| free(v)).collect();
         let mut local = vec![None; network.len()];
         for (i, &v) in variables.iter().enumerate() {
             local[v] = Some(i);
         }
         let states: Vec<usize> = variables.iter().map(|&v| network.variables()[v].states.len()).collect();
-        let lanes = scope.class.map_or(1, |c| network.variables()[c].states.len());
+        let lanes = scope.class.lanes;
         let mut graph = Graph::new(variables.len());
         let kept = || (0..network.len()).filter(|&v| scope.keep[v]);
         for family in kept().map(|v| family(network, &local, v)) {
@@ -129,12 +162,13 @@ impl Tree {
             roots: Vec::new(),
             constant: vec![1.0; lanes],
             constant_log_scale: 0.0,
+            constant_factors: 0,
             largest,
         };
         for clique in &cliques {
             let cells = size(&clique.variables) as usize;
-            let (variables, base) = (clique.variables.clone(), vec![1.0; cells]);
-            tree.nodes.push(Node { variables, links: Vec::new(), component: 0, base, log_scale: 0.0 });
+            let (variables, base) = (clique.variables.clone(), vec![0.0; cells]);
+            tree.nodes.push(Node { variables, links: Vec::new(), component: 0, base, log_scale: 0.0, factors: 0 });
         }
         tree.home = (0..tree.states.len()).map(|v| tree.smallest_with(&[v])).collect();
         for (i, clique) in cliques.iter().enumerate() {
@@ -147,6 +181,8 @@ impl Tree {
         for v in kept() {
             tree.assign(scope, v);
         }
+        // A clique that only passes messages on.
+        tree.nodes.iter_mut().filter(|n| n.factors == 0).for_each(|n| n.base.fill(1.0));
         Ok(tree)
     }
 
@@ -210,12 +246,13 @@ impl Tree {
         let family = family(scope.network, &self.local, v);
         let node = if family.is_empty() { None } else { Some(self.smallest_with(&family)) };
         let held: Vec<usize> = node.map_or(Vec::new(), |n| self.nodes[n].variables.clone());
-        // Strides in the table of the network, for the variables of the clique and for the lanes.
-        let (mut strides, mut lane_stride, mut fixed, mut stride) = (vec![0; held.len()], 0, 0, 1);
-        for &u in [v].iter().chain(variable.parents.iter().rev()) {
-            if Some(u) == scope.class {
-                lane_stride = stride;
-            } else if let Some(state) = scope.given[u] {
+        let (table, spread) = match &scope.class.tables[v] {
+            Some(turned) => (turned, self.lanes),
+            None => (&variable.table, 1),
+        };
+        let (mut strides, mut fixed, mut stride) = (vec![0; held.len()], 0, spread);
+        for &u in [v].iter().chain(variable.parents.iter().rev()).filter(|u| **u != scope.class.class) {
+            if let Some(state) = scope.given[u] {
                 fixed += state * stride;
             } else {
                 let at = held.iter().position(|&h| self.variables[h] == u).expect("the clique holds the family");
@@ -224,19 +261,29 @@ impl Tree {
             stride *= scope.network.variables()[u].states.len();
         }
         let dims: Vec<usize> = held.iter().map(|&h| self.states[h]).collect();
-        let (target, log_scale) = match node {
+        let (target, log_scale, factors) = match node {
             Some(n) => {
                 let node = &mut self.nodes[n];
-                (&mut node.base, &mut node.log_scale)
+                (&mut node.base, &mut node.log_scale, &mut node.factors)
             }
-            None => (&mut self.constant, &mut self.constant_log_scale),
+            None => (&mut self.constant, &mut self.constant_log_scale, &mut self.constant_factors),
         };
+        // The first table of a clique is copied, the others are multiplied in.
+        let first = *factors == 0 && node.is_some();
         for (cells, at) in target.chunks_mut(self.lanes).zip(walk(&dims, &strides)) {
-            for (lane, cell) in cells.iter_mut().enumerate() {
-                *cell *= variable.table[fixed + at + lane * lane_stride];
+            let row = &table[fixed + at..][..spread];
+            match (first, spread == self.lanes) {
+                (true, true) => cells.copy_from_slice(row),
+                (true, false) => cells.fill(row[0]),
+                (false, true) => cells.iter_mut().zip(row).for_each(|(cell, factor)| *cell *= factor),
+                (false, false) => cells.iter_mut().for_each(|cell| *cell *= row[0]),
             }
         }
-        *log_scale += lift(target);
+        *factors += 1;
+        // Four rows of a table in a row do not leave the range of f64 unless it is absurd; looking costs time.
+        if *factors % 4 == 0 {
+            *log_scale += lift(target);
+        }
     }
 }
 

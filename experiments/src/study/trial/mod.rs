@@ -1,26 +1,27 @@
 //! One trial: train an agent on a budget, watch it learn, measure what it learnt.
 
+mod collector;
+mod pending;
 mod record;
 #[cfg(test)]
 mod tests;
 
 pub use record::{CurvePoint, TrialRecord};
 
-use super::{Measurement, Plan, Study, TrialId, TrialSeeds};
+use super::{Collection, Measurement, Plan, Study, TrialId, TrialSeeds};
 use crate::progress::TrialProgress;
+use collector::{Collected, Collector};
+use pending::Pending;
 use retune::agent::{Actor, Agent, Ledger, Metrics, Snapshot, Stop};
 use retune::env::{Env, TextId};
 use retune::persist::{CheckpointDir, StateDict};
-use retune::rollout::{EpisodeRecord, Runner, RunnerConfig};
+use retune::rollout::{EpisodeRecord, LagHistogram};
 use retune::track::{LogPosition, MetricRecord, Phase, TrialLog};
 use retune::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// Checkpoints kept: one more than needed, in case the newest is damaged.
-const KEPT: usize = 2;
 
 /// What a trial is trained and measured on.
 pub trait Task {
@@ -71,6 +72,13 @@ struct Position {
     /// Seconds since 1970 when it began.
     began: f64,
     curve: Vec<CurvePoint>,
+    /// Best return on the curve after the start, which has a checkpoint of its own.
+    best: Option<f64>,
+    /// Policy lag so far, where actors run freely.
+    lags: LagHistogram,
+    /// Metrics not yet recorded, and the env steps at which some were recorded last.
+    pending: Pending,
+    recorded: u64,
     log: LogPosition,
 }
 
@@ -83,7 +91,7 @@ pub struct Training<'a, T: Task> {
     agent: Box<TaskAgent<T>>,
     /// Measures; never collects.
     judge: Box<TaskActor<T>>,
-    runner: Runner<T::Env>,
+    collector: Collector<T::Env>,
     log: TrialLog,
     at: Position,
     checkpoints: CheckpointDir,
@@ -96,24 +104,26 @@ impl<'a, T: Task> Training<'a, T> {
     ///
     /// # Errors
     /// If a part cannot be built, or the checkpoint does not belong to it.
-    pub fn begin(study: &'a Study, trial: &TrialId, task: T, mut agent: Box<TaskAgent<T>>) -> Result<Self> {
+    pub fn begin(
+        study: &'a Study,
+        trial: &TrialId,
+        task: T,
+        mut agent: Box<TaskAgent<T>>,
+        collection: Collection,
+    ) -> Result<Self> {
         let plan = study.prepared.plan();
         let seeds = TrialSeeds::new(plan.seed, trial.seed);
-        let runner_config = RunnerConfig {
-            num_envs: plan.train.num_envs,
-            shard_size: plan.train.shard_size,
-            steps_per_round: plan.train.steps_per_round,
-            actors: plan.actors,
-        };
         let stop = &study.interrupt.hard;
-        let mut runner = Runner::new(|_| task.env(), || agent.make_actor(), &runner_config, seeds.train(), stop)?;
+        let mut collector =
+            Collector::new(|| task.env(), || agent.make_actor(), plan, collection, seeds.train(), stop)?;
         let arm = trial.arm.folder();
         let (folder, kind) = (study.run.checkpoint(&arm, trial.seed)?, format!("{} trial", study.prepared.info().name));
-        let (log, at) = if let Some(found) = CheckpointDir::open(&folder, &kind, KEPT)?.load_latest()? {
+        let keep = plan.train.keep_checkpoints;
+        let (log, at) = if let Some(found) = CheckpointDir::open(&folder, &kind, keep)?.load_latest()? {
             for damaged in &found.damaged {
                 tracing::warn!("{trial}: going on from an earlier checkpoint: {}", damaged.message);
             }
-            runner.load(&found.state, "runner/")?;
+            collector.load(&found.state, "runner/")?;
             agent.learner().load(&found.state, "agent/")?;
             let at: Position = found.state.get("trial")?;
             (TrialLog::resume(&study.run, &arm, trial.seed, at.began, at.log)?, at)
@@ -122,10 +132,10 @@ impl<'a, T: Task> Training<'a, T> {
             let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
             (TrialLog::create(&study.run, &arm, trial.seed, began)?, Position { began, ..Position::default() })
         };
-        let checkpoints = CheckpointDir::open(&folder, &kind, KEPT)?;
+        let checkpoints = CheckpointDir::open(&folder, &kind, keep)?;
         let judge = agent.make_actor()?;
         let now = Instant::now();
-        Ok(Self { study, plan, task, seeds, agent, judge, runner, log, at, checkpoints, written: now, resumed: now })
+        Ok(Self { study, plan, task, seeds, agent, judge, collector, log, at, checkpoints, written: now, resumed: now })
     }
 
     /// Trains to the end of the budget and measures.
@@ -139,16 +149,19 @@ impl<'a, T: Task> Training<'a, T> {
         }
         while self.at.env_steps < self.plan.train.env_steps {
             if self.study.interrupt.soft.is_requested() {
-                self.write_checkpoint()?;
+                self.write_checkpoint(bar)?;
                 return Err(Error::Interrupted);
             }
             self.round(bar)?;
+            if self.has_improved() {
+                self.write_best(bar)?;
+            }
             if self.written.elapsed() >= Duration::from_secs_f64(self.plan.train.checkpoint_secs) {
-                self.write_checkpoint()?;
+                self.write_checkpoint(bar)?;
             }
         }
         // So that an interruption of the final evaluation costs that alone.
-        self.write_checkpoint()?;
+        self.write_checkpoint(bar)?;
         self.finish(trial, bar)
     }
 
@@ -157,26 +170,29 @@ impl<'a, T: Task> Training<'a, T> {
         bar.say("");
         let learner = self.agent.learner();
         // Taken here and not kept from the last evaluation, so that snapshots are numbered alike after a resume.
-        let (rollout, episodes) = self.runner.collect(&learner.snapshot(&[])?)?;
+        let Collected { rollout, episodes, mut metrics, lags } = self.collector.collect(&learner.snapshot(&[])?)?;
         let steps = rollout.env_steps() as u64;
-        let learnt = learner.learn(rollout, &self.study.interrupt.hard)?;
+        metrics.extend(learner.learn(rollout, &self.study.interrupt.hard)?);
         let due = self.points_due(self.at.env_steps + steps) > self.points_due(self.at.env_steps);
         self.at.env_steps += steps;
+        self.at.lags.merge(&lags);
         self.at.train_secs += began.elapsed().as_secs_f64();
-        self.log_round(&episodes, learnt)?;
+        self.log_round(&episodes, metrics)?;
         bar.set(self.at.env_steps);
         if due { self.add_to_curve(bar) } else { Ok(()) }
     }
 
-    fn log_round(&mut self, episodes: &[EpisodeRecord], mut values: Metrics) -> Result<()> {
+    fn log_round(&mut self, episodes: &[EpisodeRecord], metrics: Metrics) -> Result<()> {
         for episode in episodes {
             self.log.episode(episode)?;
         }
-        if !episodes.is_empty() {
-            let mean = |f: fn(&EpisodeRecord) -> f64| episodes.iter().map(f).sum::<f64>() / episodes.len() as f64;
-            values.insert("episode_return".into(), mean(|e| e.episode_return));
-            values.insert("episode_length".into(), mean(|e| e.length as f64));
+        self.at.pending.add(metrics, episodes);
+        let done = self.at.env_steps >= self.plan.train.env_steps;
+        if !done && self.at.env_steps - self.at.recorded < self.plan.train.log_env_steps {
+            return Ok(());
         }
+        self.at.recorded = self.at.env_steps;
+        let values = self.at.pending.take();
         if values.is_empty() { Ok(()) } else { self.record(Phase::Train, None, values) }
     }
 
@@ -224,6 +240,7 @@ impl<'a, T: Task> Training<'a, T> {
             curve: self.at.curve,
             measurements,
             ledger: Ledger { env_steps, wall_secs, ..learner.ledger() },
+            policy_lag: self.at.lags,
             trainable_parameters: learner.trainable_parameters(),
         })
     }
@@ -240,17 +257,42 @@ impl<'a, T: Task> Training<'a, T> {
         })
     }
 
-    /// Everything that a continuation depends on, on the disk.
-    fn write_checkpoint(&mut self) -> Result<()> {
+    /// Whether the last point of the curve is better than all before it. The point before any training does not
+    /// count: there is nothing in it that a seed could not make again.
+    fn has_improved(&self) -> bool {
+        let trained = self.at.curve.last().filter(|point| point.env_steps > 0);
+        self.plan.train.keep_best
+            && trained.is_some_and(|last| self.at.best.is_none_or(|best| last.episode_return > best))
+    }
+
+    fn write_best(&mut self, bar: &TrialProgress) -> Result<()> {
+        self.at.best = self.at.curve.last().map(|point| point.episode_return);
+        let state = self.state(bar)?;
+        self.checkpoints.save_best(self.at.env_steps, &state)?;
+        Ok(())
+    }
+
+    fn write_checkpoint(&mut self, bar: &TrialProgress) -> Result<()> {
+        let state = self.state(bar)?;
+        self.checkpoints.save(self.at.env_steps, &state)?;
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    /// Everything that a continuation depends on.
+    fn state(&mut self, bar: &TrialProgress) -> Result<StateDict> {
+        // What free-running actors have played beyond the learner is learnt first: nothing is lost.
+        self.collector.settle()?;
+        while self.collector.buffered() > 0 {
+            self.round(bar)?;
+        }
         let mut state = StateDict::default();
-        self.runner.save(&mut state, "runner/")?;
+        self.collector.save(&mut state, "runner/")?;
         self.agent.learner().save(&mut state, "agent/")?;
         // The logs first: a checkpoint never counts lines that are not on the disk.
         let log = self.log.sync()?;
         let wall_secs = self.at.wall_secs + self.resumed.elapsed().as_secs_f64();
         state.put("trial", &Position { log, wall_secs, ..self.at.clone() })?;
-        self.checkpoints.save(self.at.env_steps, &state)?;
-        self.written = Instant::now();
-        Ok(())
+        Ok(state)
     }
 }

@@ -1,7 +1,8 @@
 //! What is kept of a finished trial.
 
-use crate::study::Measurement;
+use crate::study::{Measurement, TrialId};
 use retune::agent::Ledger;
+use retune::rollout::LagHistogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,8 +20,31 @@ pub struct TrialRecord {
     pub measurements: BTreeMap<String, Measurement>,
     /// What was spent.
     pub ledger: Ledger,
+    /// Transitions by policy lag; empty unless actors ran freely.
+    #[serde(default, skip_serializing_if = "has_none")]
+    pub policy_lag: LagHistogram,
     /// Numbers that were trained.
     pub trainable_parameters: usize,
+}
+
+impl TrialRecord {
+    /// Of a policy that was measured and not trained.
+    #[must_use]
+    pub fn of_policy(trial: &TrialId, measurements: impl IntoIterator<Item = (String, Measurement)>) -> Self {
+        Self {
+            arm: trial.arm.to_string(),
+            seed: trial.seed,
+            curve: Vec::new(),
+            measurements: measurements.into_iter().collect(),
+            ledger: Ledger::default(),
+            policy_lag: LagHistogram::default(),
+            trainable_parameters: 0,
+        }
+    }
+}
+
+fn has_none(lags: &LagHistogram) -> bool {
+    lags.total() == 0
 }
 
 /// One point of a learning curve.

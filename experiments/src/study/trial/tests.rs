@@ -1,7 +1,7 @@
 //! Laws of a trial, with an agent that learns in microseconds.
 
 use super::*;
-use crate::study::testing::{ChainTask, Walk};
+use crate::study::testing::{COLLECTION, ChainTask, Walk};
 use retune::agent::{Decision, Learner, Mode, Rollout};
 use retune::env::{CandidateObs, Slate};
 use retune::rng::StreamRng;
@@ -110,7 +110,7 @@ fn train(study: &Study, trouble: Option<(u64, Trouble)>) -> Result<TrialRecord> 
     let trial = TrialId { arm: study.prepared.plan().arms[0], seed: 0 };
     let interrupt = study.interrupt.clone();
     let agent = Fake(FakeLearner { sum: 0.0, rounds: 0, version: 0, trouble, interrupt });
-    Training::begin(study, &trial, ChainTask, Box::new(agent))?.run(&trial, &TrialProgress::hidden())
+    Training::begin(study, &trial, ChainTask, Box::new(agent), COLLECTION)?.run(&trial, &TrialProgress::hidden())
 }
 
 /// Record, episodes and metrics without their times.

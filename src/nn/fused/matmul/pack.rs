@@ -34,13 +34,23 @@ pub(super) unsafe fn pack(
     }
 }
 
+#[target_feature(enable = "avx2")]
 unsafe fn copy(panel: *mut f32, width: usize, source: *const f32, count: usize, (depth, stride): (usize, usize)) {
+    let whole = count / 8 * 8;
     for p in 0..depth {
+        let (row, from) = (panel.wrapping_add(p * width), source.wrapping_add(p * stride));
         // SAFETY: passed on to the caller of `pack`.
         unsafe {
-            let row = panel.wrapping_add(p * width);
-            std::ptr::copy_nonoverlapping(source.wrapping_add(p * stride), row, count);
-            row.wrapping_add(count).write_bytes(0, width - count);
+            // A call of `memcpy` would cost more than the eight values that a row often has.
+            for r in (0..whole).step_by(8) {
+                _mm256_storeu_ps(row.wrapping_add(r), _mm256_loadu_ps(from.wrapping_add(r)));
+            }
+            for r in whole..count {
+                *row.wrapping_add(r) = *from.wrapping_add(r);
+            }
+            for r in count..width {
+                *row.wrapping_add(r) = 0.0;
+            }
         }
     }
 }

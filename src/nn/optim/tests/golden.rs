@@ -86,7 +86,8 @@ fn every_algorithm_agrees_with_its_reference() {
 #[test]
 fn a_wrong_setting_does_not_agree() {
     let golden = golden();
-    let wrong: [(&str, fn(&mut OptimizerConfig)); 6] = [
+    type Change = fn(&mut OptimizerConfig);
+    let wrong: [(&str, Change); 6] = [
         ("adamw", |c| c.algorithm = Algorithm::AdamW(AdamW { beta2: 0.99, ..AdamW::default() })),
         ("adamw", |c| c.groups.clear()),
         ("sgd_momentum", |c| c.algorithm = Algorithm::Sgd(Sgd { momentum: 0.9, nesterov: true })),

@@ -1,0 +1,68 @@
+//! DQN and its extensions (double, dueling, n-step, prioritised, C51, quantile regression, noisy layers: together
+//! Rainbow), deep SARSA and deep expected SARSA. See `README.md` here.
+//!
+//! Metrics, means over the updates of a round: `loss`, with its importance weights; `td_error`, mean size of what
+//! priorities are made of (|Q − target|, or the loss of a distribution); `q`, mean Q(s, a); `target`, mean of what it is
+//! compared with; `grad_norm` before clipping; and at the end of the round `epsilon` and `memory`, the transitions held.
+
+mod actor;
+mod config;
+mod learner;
+mod objective;
+mod returns;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Bootstrap, Distribution, DqnConfig, Exploration, Prioritized};
+
+use crate::learning::Setup;
+use actor::DqnActor;
+use learner::DqnLearner;
+use retune::Result;
+use retune::agent::{Actor, Agent, Learner};
+use retune::env::{CandidateObs, Slate};
+use returns::Returns;
+
+/// An agent that learns the values of single candidates from replayed experience.
+pub struct DqnAgent {
+    config: DqnConfig,
+    learner: DqnLearner,
+}
+
+impl DqnAgent {
+    /// A fresh agent; `section` begins the names of its settings in messages.
+    ///
+    /// # Errors
+    /// [`retune::Error::Config`] if a setting is out of range or contradicts another, or the env does not offer
+    /// candidates of which one is chosen.
+    pub fn new(setup: &Setup<'_>, config: &DqnConfig, section: &str) -> Result<Self> {
+        Ok(Self { config: config.clone(), learner: DqnLearner::new(setup, config, section)? })
+    }
+
+    #[cfg(test)]
+    fn returns(&self) -> Returns {
+        Returns::new(&self.config).expect("the configuration was checked")
+    }
+
+    #[cfg(test)]
+    fn network_mut(&mut self) -> &mut dyn crate::net::Network {
+        self.learner.network_mut()
+    }
+
+    /// The next update alone: what a saved failure is looked into with.
+    #[cfg(test)]
+    fn replay_update(&mut self) -> Result<()> {
+        self.learner.replay_update()
+    }
+}
+
+impl Agent<CandidateObs, Slate> for DqnAgent {
+    fn make_actor(&self) -> Result<Box<dyn Actor<CandidateObs, Slate>>> {
+        let net = self.learner.network().predictor()?;
+        Ok(Box::new(DqnActor::new(&self.config, Returns::new(&self.config)?, net)))
+    }
+
+    fn learner(&mut self) -> &mut dyn Learner<CandidateObs, Slate> {
+        &mut self.learner
+    }
+}

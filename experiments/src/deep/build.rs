@@ -1,0 +1,69 @@
+//! From an arm and its settings to an agent.
+
+use super::{AgentSettings, Family};
+use crate::arms::Arm;
+use retune::agent::Agent;
+use retune::env::{CandidateObs, EnvSpec, Slate};
+use retune::rng::Seed;
+use retune::{Error, Result};
+use retune_agents::dqn::DqnAgent;
+use retune_agents::policy_gradient::PolicyGradientAgent;
+use retune_agents::sac::SacAgent;
+use retune_agents::tabular::TabularAgent;
+use retune_agents::{AgentConfig, AgentKind, Setup, build_agent};
+
+/// The agent of an arm that sees candidates.
+///
+/// # Errors
+/// [`Error::Config`] if a setting is out of range or contradicts another, or the agent does not fit the task.
+pub fn build(arm: &Arm, settings: &AgentSettings, setup: &Setup<'_>) -> Result<Box<dyn Agent<CandidateObs, Slate>>> {
+    Ok(match Family::of(&arm.algorithm) {
+        Family::Random => {
+            let config = AgentConfig::default();
+            build_agent(AgentKind::Random, &config, setup.spec, None, setup.device, setup.seed)?
+        }
+        Family::Value(bootstrap) => {
+            let agent = DqnAgent::new(setup, &settings.dqn(bootstrap), "agent");
+            Box::new(agent.map_err(|e| of_arm(arm, "", e))?)
+        }
+        Family::Policy(algorithm) => {
+            let recipe = settings.policy(algorithm);
+            let agent = recipe.and_then(|recipe| PolicyGradientAgent::new(setup, &settings.policy_net(), &recipe));
+            Box::new(agent.map_err(|e| of_arm(arm, "", e))?)
+        }
+        Family::Sac => Box::new(SacAgent::new(setup, &settings.sac()).map_err(|e| of_arm(arm, "", e))?),
+        Family::Tabular(_) => {
+            let expected = format!("the arm {arm} learns tables and needs a task with numbered states");
+            return Err(Error::config("env.id", &setup.spec.id, expected));
+        }
+    })
+}
+
+/// The agent of an arm that learns a table, over a budget of `env_steps`; `None` for arms that see candidates.
+///
+/// # Errors
+/// [`Error::Config`] if a setting is out of range or contradicts another, or there are no numbered states.
+pub fn build_table(
+    arm: &Arm,
+    settings: &AgentSettings,
+    spec: Option<&EnvSpec>,
+    env_steps: u64,
+    seed: Seed,
+) -> Result<Option<TabularAgent>> {
+    let (Family::Tabular(algorithm), Some(spec)) = (Family::of(&arm.algorithm), spec) else { return Ok(None) };
+    let agent = TabularAgent::new(&settings.tabular(algorithm, env_steps), spec, &seed);
+    agent.map(Some).map_err(|e| of_arm(arm, "agent.", e))
+}
+
+/// The same error with the arm named.
+fn of_arm(arm: &Arm, section: &str, error: Error) -> Error {
+    match error {
+        Error::Config { key, value, expected } => {
+            // Agents name their settings as `ppo.gamma`; here they are `agent.gamma`.
+            let name = key.strip_prefix(&format!("{}.", arm.algorithm.name)).map(|name| format!("agent.{name}"));
+            let key = name.unwrap_or_else(|| format!("{section}{key}"));
+            Error::Config { key, value, expected: format!("{expected} (arm {arm})") }
+        }
+        other => other,
+    }
+}
