@@ -279,7 +279,7 @@ mod tests {
     /// Two states; action 0 of state 0 is a coin.
     fn coin(p: f64, next: usize) -> Result<Mdp, EnvError> {
         let flip = vec![Outcome::certain(0.0, 1).with_probability(p), Outcome::end(1.0, 0).with_probability(0.5)];
-        let stay = vec![vec![Outcome::certain(2.0, next)]];
+        let stay = [vec![Outcome::certain(2.0, next)]];
         Mdp::new(
             "coin",
             "A coin.",

@@ -60,10 +60,10 @@ pub fn paths(
         let mut longer = Vec::new();
         for path in open {
             let state = path.states[step - 1];
-            for action in 0..mdp.num_actions() {
+            for (action, &likely) in policy[state].iter().enumerate() {
                 let chance = match first {
                     Some(first) if step == 1 => f64::from(u8::from(action == first)),
-                    _ => policy[state][action],
+                    _ => likely,
                 };
                 for outcome in mdp.outcomes(state, action).iter().filter(|o| chance * o.probability > 0.0) {
                     let mut path = path.clone();

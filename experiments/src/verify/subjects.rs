@@ -32,6 +32,7 @@ pub struct Sums {
 /// The functions under examination, each as the agents use it. See [`retune_agents::targets`],
 /// [`retune_agents::losses`] and [`retune::slate`] for what they are.
 #[derive(Clone)]
+#[expect(clippy::type_complexity, reason = "these are the signatures of the functions under examination")]
 pub struct Subjects {
     pub following_values: fn(&Steps<'_, f64>, &[f64], &[f64], &[f64]) -> Core<Vec<f64>>,
     pub discounted_returns: fn(&Steps<'_, f64>, Option<&[f64]>, f64) -> Core<Vec<f64>>,
