@@ -2,7 +2,8 @@
 //! with a [`retune::env::Slate`] (those of [`tabular`] see and answer with numbers); none of them names an environment.
 //!
 //! [`build_agent`] makes any of them by [`AgentKind`]. What they share: [`scorer`] (the model that scores a candidate
-//! in a state) and [`learning`] (one update and everything around it, the same budget for all).
+//! in a state), [`learning`] (one update and everything around it, the same budget for all), and for agents that choose one
+//! candidate [`net`] (networks as numbers and gradients), [`losses`] and [`targets`].
 
 mod acting;
 mod config;

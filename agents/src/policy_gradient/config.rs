@@ -82,6 +82,22 @@ impl PpoConfig {
         }
     }
 
+    /// For Acrobot-v1: 16 envs, 128 steps per round, 100,000 env steps. Rewards are late there, so λ is high. Greedy
+    /// policy after training, 100 episodes a seed: interquartile mean −83.1 on seeds 0 to 9 (95 % interval −84.9 to
+    /// −81.0), of which 0 to 5 served to choose among twelve settings, and −84.0 on 20 to 29 (−85.2 to −82.5).
+    #[must_use]
+    pub fn acrobot() -> Self {
+        Self {
+            net: net(1e-3),
+            gae_lambda: 0.98,
+            update_epochs: 10,
+            minibatch_size: 256,
+            clip_vloss: false,
+            vf_coef: 1.0,
+            ..Self::default()
+        }
+    }
+
     /// What the learner follows.
     ///
     /// # Errors

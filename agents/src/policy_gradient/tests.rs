@@ -218,6 +218,7 @@ fn defaults_are_valid_and_settings_out_of_range_are_named() {
     let valid = [
         PpoConfig::default().recipe().unwrap(),
         PpoConfig::cartpole().recipe().unwrap(),
+        PpoConfig::acrobot().recipe().unwrap(),
         A2cConfig::default().recipe(),
         VanillaConfig::default().recipe(),
         ImpalaConfig::default().recipe(),
