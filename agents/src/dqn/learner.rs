@@ -60,6 +60,10 @@ impl DqnLearner {
             return Err(Error::config("env.slate_size", setup.slate_size()?, expected));
         }
         let budget = setup.learning.env_steps.max(1);
+        if config.learning_starts >= budget {
+            let expected = format!("must be below the budget of {budget} env steps");
+            return Err(Error::config(&format!("{section}.learning_starts"), config.learning_starts, expected));
+        }
         let head = Head::q("q", config.outputs(), config.dueling);
         let mut net = net::build(setup, &config.net, &[head])?;
         net.hold(Weights::Target)?;

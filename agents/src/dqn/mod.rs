@@ -2,8 +2,9 @@
 //! Rainbow), deep SARSA and deep expected SARSA. See `README.md` here.
 //!
 //! Metrics, means over the updates of a round: `loss`, with its importance weights; `td_error`, mean size of what
-//! priorities are made of (|Q − target|, or the loss of a distribution); `q`, mean Q(s, a); `target`, mean of what it is
-//! compared with; `grad_norm` before clipping; and at the end of the round `epsilon` and `memory`, the transitions held.
+//! priorities are made of (|Q − target|, or the loss of a distribution); `q`, mean Q(s, a); `target`, mean of what it
+//! is compared with; `grad_norm` before clipping; and at the end of the round `epsilon` and `memory`, the transitions
+//! held.
 
 mod actor;
 mod config;

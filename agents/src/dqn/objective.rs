@@ -15,7 +15,7 @@ pub(super) struct Comparison<'a> {
     pub outputs: &'a [f32],
     /// Outputs of the target network at `next_obs`, in the same form.
     pub next: &'a [f32],
-    /// Outputs that choose the best action at `next_obs`: those of the online network in double Q-learning, else `next`.
+    /// Outputs that choose the best action at `next_obs`: of the online network in double Q-learning, else `next`.
     pub choosing: &'a [f32],
     /// ε of the policy whose expectation expected SARSA takes.
     pub epsilon: f64,

@@ -46,8 +46,8 @@ impl Guards {
             return None;
         }
         let detail = format!(
-            "value explosion: the mean value {mean:.4e} at update {update} is beyond {bound:.4e}, ten times the largest \
-             return that rewards of at most {} allow; a lower learning rate or slower targets may help",
+            "value explosion: the mean value {mean:.4e} at update {update} is beyond {bound:.4e}, ten times the \
+             largest return that rewards of at most {} allow; a lower learning rate or slower targets may help",
             self.largest_reward
         );
         self.once("value_explosion", detail)

@@ -73,8 +73,8 @@ pub struct VTrace<'a, T> {
 /// V-trace (Espeholt et al., arXiv:1802.01561, equation 1 and remark 1; λ of remark 2), ρ = exp(`log_rhos`):
 /// `δ_t = min(ρ̄, ρ_t) (r_t + γ v'_t − V_t)`,
 /// `target_t − V_t = δ_t + γ λ min(c̄, ρ_t) (1 − e_t) (target_{t+1} − V_{t+1})`,
-/// `advantage_t = min(ρ̄_pg, ρ_t) (r_t + γ u_t − V_t)`, where `u_t` is `target_{t+1}`, or `v'_t` at the end of an episode
-/// and at the last step.
+/// `advantage_t = min(ρ̄_pg, ρ_t) (r_t + γ u_t − V_t)`, where `u_t` is `target_{t+1}`, or `v'_t` at the end of an
+/// episode and at the last step.
 ///
 /// # Errors
 /// [`retune::Error::State`] if a table has another shape.

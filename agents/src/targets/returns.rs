@@ -5,8 +5,8 @@ use super::{Real, Steps};
 use retune::Result;
 use retune::env::Status;
 
-/// Discounted returns `G_t = r_t + γ G_{t+1}` (Sutton and Barto, equation 3.9). Where an episode is cut, by truncation or
-/// by the end of the rollout, the sum goes on with `following` if there is one, else with 0 (which is biased).
+/// Discounted returns `G_t = r_t + γ G_{t+1}` (Sutton and Barto, equation 3.9). Where an episode is cut, by truncation
+/// or by the end of the rollout, the sum goes on with `following` if there is one, else with 0 (which is biased).
 ///
 /// # Shapes
 /// `following`, as [`super::following_values`] makes it, and the result: `[num_steps, num_envs]`.

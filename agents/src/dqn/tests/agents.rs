@@ -219,6 +219,12 @@ fn a_number_that_is_not_finite_stops_the_learner_in_a_state_that_fails_again() {
 }
 
 #[test]
+fn a_budget_that_ends_before_learning_starts_is_refused() {
+    let error = agent(&base(), &Walk::new(), 64, Seed::root(1)).err().unwrap().to_string();
+    assert_eq!(error, "dqn.learning_starts = 64: must be below the budget of 64 env steps");
+}
+
+#[test]
 fn slates_of_several_are_refused() {
     let env =
         retune_envs::rec_sim::InterestEvolution::features(retune_envs::rec_sim::EvolutionConfig::with_sizes(5, 2))
