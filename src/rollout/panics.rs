@@ -72,8 +72,9 @@ fn relevant(backtrace: &str) -> String {
             _ => {}
         }
     }
+    let own = ["panics::note", "panics::install", "panics::catch_panic"];
     let telling = |frame: &&String| {
-        !MACHINERY.iter().any(|start| frame.starts_with(start)) && !frame.contains("rollout::panics::")
+        !MACHINERY.iter().any(|start| frame.starts_with(start)) && !own.iter().any(|part| frame.contains(part))
     };
     frames.iter().filter(telling).take(FRAMES).map(|frame| format!("\n    in {frame}")).collect()
 }
