@@ -1,8 +1,8 @@
 //! The innermost loop: a tile of at most [`ROWS`] × [`COLS`] results, kept in registers.
 //!
-//! Every result is one chain of fused multiply-adds in the order of the inner index, begun at zero or at the value
-//! that is already there. So its bits depend neither on the instruction set, nor on where a tile begins, nor on how
-//! the inner index is cut into blocks.
+//! Every result is one chain of fused multiply-adds in the order of the inner index, begun at zero, and at the end
+//! added to the value that is already there if there is one. So its bits depend neither on the instruction set nor on
+//! where a tile begins.
 
 use std::arch::x86_64::*;
 
@@ -32,7 +32,7 @@ pub(super) struct Tile {
     pub rows: usize,
     /// Columns of the tile, at most [`COLS`].
     pub cols: usize,
-    /// Whether to go on from the value in `out` instead of from zero.
+    /// Whether to add to the values in `out` instead of replacing them.
     pub add: bool,
 }
 
@@ -77,14 +77,6 @@ unsafe fn avx512_tile<const M: usize, const N: usize>(tile: &Tile) {
     // SAFETY: the caller vouches for the pointers; masks keep loads and stores inside the tile's columns.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); N]; M];
-        if tile.add {
-            for i in 0..M {
-                for j in 0..N {
-                    let out = tile.out.wrapping_add(i * tile.stride + j * LANES);
-                    sums[i][j] = _mm512_maskz_loadu_ps(mask(tile.cols, j), out);
-                }
-            }
-        }
         let (mut a, mut b) = (tile.a, tile.b);
         for _ in 0..tile.depth {
             let mut right = [_mm512_setzero_ps(); N];
@@ -99,6 +91,14 @@ unsafe fn avx512_tile<const M: usize, const N: usize>(tile: &Tile) {
             }
             a = a.wrapping_add(ROWS);
             b = b.wrapping_add(N * LANES);
+        }
+        if tile.add {
+            for i in 0..M {
+                for j in 0..N {
+                    let out = tile.out.wrapping_add(i * tile.stride + j * LANES);
+                    sums[i][j] = _mm512_add_ps(_mm512_maskz_loadu_ps(mask(tile.cols, j), out), sums[i][j]);
+                }
+            }
         }
         for i in 0..M {
             for j in 0..N {
@@ -163,14 +163,6 @@ unsafe fn avx2_tile<const M: usize, const N: usize>(tile: &Tile, row: usize, col
         let mut sums = [[_mm256_setzero_ps(); N]; M];
         let cols = tile.cols - col;
         let first = tile.out.wrapping_add(row * tile.stride + col);
-        if tile.add {
-            for i in 0..M {
-                for j in 0..N {
-                    let out = first.wrapping_add(i * tile.stride + j * 8);
-                    sums[i][j] = _mm256_maskload_ps(out, avx2_mask(cols, j));
-                }
-            }
-        }
         let (mut a, mut b) = (tile.a.wrapping_add(row), tile.b.wrapping_add(col));
         for _ in 0..tile.depth {
             let mut right = [_mm256_setzero_ps(); N];
@@ -185,6 +177,14 @@ unsafe fn avx2_tile<const M: usize, const N: usize>(tile: &Tile, row: usize, col
             }
             a = a.wrapping_add(ROWS);
             b = b.wrapping_add(tile.width);
+        }
+        if tile.add {
+            for i in 0..M {
+                for j in 0..N {
+                    let out = first.wrapping_add(i * tile.stride + j * 8);
+                    sums[i][j] = _mm256_add_ps(_mm256_maskload_ps(out, avx2_mask(cols, j)), sums[i][j]);
+                }
+            }
         }
         for i in 0..M {
             for j in 0..N {

@@ -1,6 +1,6 @@
 //! Products of single-precision matrices, on slices.
 //!
-//! Every result is one chain of fused multiply-adds in the order of the inner index. Its bits depend on its row of
+//! Every result is a sum over blocks of the inner index, each one chain of fused multiply-adds. Its bits depend on its row of
 //! the left and its column of the right matrix alone: not on the number of threads, nor on the other rows of a batch,
 //! nor on whether the CPU has AVX-512 or only AVX2. On CPUs with neither, the `gemm` crate computes the product, whose
 //! bits depend on the shapes as well, but not on the number of threads either.

@@ -10,8 +10,9 @@ use super::{Kernel, Matrix, Target};
 use rayon::prelude::*;
 use std::cell::Cell;
 
-/// Inner index of one pass: a panel of either matrix then fits the first or second cache.
-const DEPTH: usize = 384;
+/// Inner index of one pass: a panel of either matrix then fits the first or second cache. It is part of the result:
+/// each pass begins at zero, which also keeps the rounding error of long sums small.
+pub(super) const DEPTH: usize = 256;
 /// Rows of the left matrix that are packed at once, at most: the block stays in the second cache.
 const BLOCK: usize = 96;
 /// Tasks per thread, so that a thread that is held up does not hold up the others.
