@@ -72,11 +72,17 @@ fn relevant(backtrace: &str) -> String {
             _ => {}
         }
     }
-    let own = ["panics::note", "panics::install", "panics::catch_panic"];
-    let telling = |frame: &&String| {
-        !MACHINERY.iter().any(|start| frame.starts_with(start)) && !own.iter().any(|part| frame.contains(part))
-    };
-    frames.iter().filter(telling).take(FRAMES).map(|frame| format!("\n    in {frame}")).collect()
+    // With line tables only, symbols are bare names; the standard library is then told by where its source lay.
+    let machinery =
+        |frame: &&String| MACHINERY.iter().any(|start| frame.starts_with(start)) || frame.contains(" at /rustc/");
+    let own = |frame: &&String| frame.contains("catch_panic");
+    // The innermost frames are those of the hook; what panicked lies beyond the machinery that called it.
+    let beyond = frames.iter().skip_while(|frame| !machinery(frame));
+    beyond
+        .filter(|frame| !machinery(frame) && !own(frame))
+        .take(FRAMES)
+        .map(|frame| format!("\n    in {frame}"))
+        .collect()
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

@@ -44,7 +44,7 @@ fn memory(config: &DecisionReplayConfig) -> DecisionReplay {
 fn obs(mark: f32) -> Arc<CandidateObs> {
     Arc::new(CandidateObs {
         state: vec![mark],
-        mask: vec![true, mark as u32 % 2 == 0, true],
+        mask: vec![true, (mark as u32).is_multiple_of(2), true],
         ..CandidateObs::default()
     })
 }
@@ -119,7 +119,7 @@ fn expected(rounds: &[Rollout<CandidateObs, Slate>], n: usize, needs_next_action
 
 fn assert_row(batch: &DecisionBatch, b: usize, expected: &Expected, needs_next_action: bool) {
     let mark = batch.obs.state[b];
-    assert_eq!(batch.obs.mask[b * 3..][..3], [1, u8::from(mark as u32 % 2 == 0), 1]);
+    assert_eq!(batch.obs.mask[b * 3..][..3], [1, u8::from((mark as u32).is_multiple_of(2)), 1]);
     assert_eq!(batch.action[b], expected.action);
     assert!((f64::from(batch.reward[b]) - expected.reward).abs() < 1e-4, "{mark}: {expected:?}");
     assert!((f64::from(batch.discount[b]) - expected.discount).abs() < 1e-6, "{mark}: {expected:?}");
