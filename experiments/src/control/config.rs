@@ -234,9 +234,9 @@ mod tests {
             config.agent_table(&Arm::parse(arm, ALGORITHMS).expect("known"))["learning_rate"].as_float()
         };
         let quick = config(None, &[]).expect("valid");
-        assert_eq!(rate(&quick, "dqn"), Some(2.3e-3));
+        assert_eq!(rate(&quick, "dqn"), Some(1e-3));
         let other = config(None, &["env.id=control/taxi", "arms=dqn,q_learning"]).expect("valid");
-        assert_ne!(rate(&other, "dqn"), Some(2.3e-3));
+        assert_ne!(rate(&other, "dqn"), Some(1e-3));
         assert_eq!(other.train.env_steps, config(Some("taxi"), &[]).expect("valid").train.env_steps);
         // What a person says for all arms is later than what a preset says for one.
         let all = config(None, &["agent.learning_rate=0.5"]).expect("valid");
