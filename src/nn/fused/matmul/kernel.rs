@@ -71,7 +71,7 @@ unsafe fn avx512_rows<const N: usize>(tile: &Tile) {
 
 /// `M` rows of `N` registers.
 // Indices instead of iterators: only then do the sums stay in registers.
-#[allow(clippy::needless_range_loop, reason = "iterators would put the sums into memory")]
+#[expect(clippy::needless_range_loop, reason = "iterators would put the sums into memory")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512_tile<const M: usize, const N: usize>(tile: &Tile) {
     // SAFETY: the caller vouches for the pointers; masks keep loads and stores inside the tile's columns.
@@ -155,7 +155,7 @@ unsafe fn avx2_rows<const N: usize>(tile: &Tile, row: usize, col: usize, rows: u
 }
 
 /// `M` rows of `N` registers from (`row`, `col`) on.
-#[allow(clippy::needless_range_loop, reason = "iterators would put the sums into memory")]
+#[expect(clippy::needless_range_loop, reason = "iterators would put the sums into memory")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2_tile<const M: usize, const N: usize>(tile: &Tile, row: usize, col: usize) {
     // SAFETY: the caller vouches for the pointers; masks keep loads and stores inside the tile's columns.

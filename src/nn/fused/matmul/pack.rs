@@ -8,7 +8,6 @@ use std::arch::x86_64::*;
 /// # Safety
 /// The CPU must have AVX2. `panel` must be valid for `depth·width` values, `source` for all that are named above.
 #[target_feature(enable = "avx2")]
-#[allow(clippy::too_many_arguments, reason = "two matrices described by pointers and strides")]
 pub(super) unsafe fn pack(
     panel: *mut f32,
     width: usize,
@@ -98,7 +97,7 @@ unsafe fn transpose(panel: *mut f32, width: usize, source: *const f32, (count, s
 }
 
 /// Eight by eight values; source rows from `rows` on count as zero.
-#[allow(clippy::needless_range_loop, reason = "iterators would put the registers into memory")]
+#[expect(clippy::needless_range_loop, reason = "iterators would put the registers into memory")]
 #[target_feature(enable = "avx2")]
 unsafe fn transpose_block(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize, rows: usize) {
     // SAFETY: passed on to the caller of `pack`.

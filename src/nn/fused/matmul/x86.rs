@@ -36,8 +36,7 @@ fn padded(cols: usize) -> usize {
 /// Calls `f` with `matrix` in panels.
 pub(super) fn with_packed<R>(matrix: Matrix, threads: usize, f: impl FnOnce(&[f32]) -> R) -> R {
     let mut buffer = RIGHT.take();
-    pack_right(matrix, &mut buffer, threads);
-    let result = f(&buffer);
+    let result = f(pack_right(matrix, &mut buffer, threads));
     if buffer.capacity() <= MAX_KEPT {
         RIGHT.set(buffer);
     }
@@ -46,11 +45,11 @@ pub(super) fn with_packed<R>(matrix: Matrix, threads: usize, f: impl FnOnce(&[f3
 
 /// Packs a right matrix: panels of [`COLS`] columns one after the other, the last one perhaps narrower, each row of a
 /// panel after the one above. Needs AVX2.
-pub(super) fn pack_right(matrix: Matrix, buffer: &mut Vec<f32>, threads: usize) {
+fn pack_right<'a>(matrix: Matrix, buffer: &'a mut Vec<f32>, threads: usize) -> &'a [f32] {
     let (depth, width) = (matrix.rows, padded(matrix.cols));
-    resize(buffer, depth * width);
-    if buffer.is_empty() {
-        return;
+    let panels = at_least(buffer, depth * width);
+    if panels.is_empty() {
+        return panels;
     }
     let panel = |(index, panel): (usize, &mut [f32])| {
         let first = index * COLS;
@@ -63,18 +62,20 @@ pub(super) fn pack_right(matrix: Matrix, buffer: &mut Vec<f32>, threads: usize) 
         }
     };
     match threads {
-        1 => buffer.chunks_mut(depth * COLS).enumerate().for_each(panel),
-        _ => buffer.par_chunks_mut(depth * COLS).enumerate().for_each(panel),
+        1 => panels.chunks_mut(depth * COLS).enumerate().for_each(panel),
+        _ => panels.par_chunks_mut(depth * COLS).enumerate().for_each(panel),
     }
+    panels
 }
 
-/// Gives `buffer` the length, with whatever values.
-fn resize(buffer: &mut Vec<f32>, len: usize) {
+/// The first `len` values of `buffer`, whatever they are. It grows if it must and never shrinks, so that small products
+/// between large ones do not make the large ones allocate again.
+fn at_least(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         // A fresh vector: nothing of the old one is copied.
         *buffer = vec![0.0; len];
     }
-    buffer.truncate(len);
+    &mut buffer[..len]
 }
 
 /// `scale·a·b` for the packed `b` of `cols` columns.
@@ -177,11 +178,11 @@ impl Product<'_> {
 
     fn pack_left(&self, buffer: &mut Vec<f32>, (top, rows): (usize, usize), (first, depth): (usize, usize)) {
         let a = &self.a;
-        resize(buffer, rows.next_multiple_of(ROWS) * depth);
+        let panels = at_least(buffer, rows.next_multiple_of(ROWS) * depth);
         if depth == 0 {
             return;
         }
-        for (index, panel) in buffer.chunks_mut(ROWS * depth).enumerate() {
+        for (index, panel) in panels.chunks_mut(ROWS * depth).enumerate() {
             let row = index * ROWS;
             let count = (rows - row).min(ROWS);
             let source = &a.data[(top + row) * a.row_stride + first * a.col_stride..];
