@@ -20,7 +20,7 @@ pub struct Gradients {
 
 impl Gradients {
     /// Runs the backward pass of `loss` (one finite value) for the trained parameters of `store`. `update` counts
-    /// from 0 and is only used in messages.
+    /// from 0 and is only used in messages. The pass frees activations on its way: a loss has one such pass.
     ///
     /// # Errors
     /// [`Error::NonFinite`] if the loss is not finite.
@@ -29,7 +29,7 @@ impl Gradients {
         if !value.is_finite() {
             return Err(Error::NonFinite { name: "loss".to_owned(), update, detail: format!("the loss is {value}") });
         }
-        let mut grads = super::fused::backward(loss)?;
+        let mut grads = super::fused::backward_once(loss)?;
         let mut by_name = BTreeMap::new();
         let mut complete = true;
         for (name, var) in store.trainable() {

@@ -146,7 +146,9 @@ pub(super) fn record<K: Backward>(
     let slot = Slot::default();
     // Detached: the data is needed, the way back is in the edges.
     let inputs = inputs.iter().map(|input| input.detach()).collect();
-    let mut node = Node { kernel, inputs, edges, slot: slot.clone(), tied: None };
+    let name = kernel.name();
+    let saved = Mutex::new(Some((kernel, inputs)));
+    let mut node = Node { name, saved, edges, slot: slot.clone(), tied: None };
     let handle = match &parents[1..] {
         [] => first.apply_op1(node)?,
         [second] => first.apply_op2(second, node)?,
@@ -157,7 +159,7 @@ pub(super) fn record<K: Backward>(
             node.tied = Some(grads.clone());
             first.apply_op3(second, &third.apply_op2(fourth, Tie { grads })?, node)?
         }
-        more => bail!("{}: {} tracked inputs, at most four are possible", node.kernel.name(), more.len() + 1),
+        more => bail!("{name}: {} tracked inputs, at most four are possible", more.len() + 1),
     };
     let link = Arc::new(Link { handle, slot });
     let bridge = Bridge { out: Mutex::new(Some((out, shape))), link: link.clone() };
@@ -196,8 +198,9 @@ type Tied = Arc<Mutex<[Option<Tensor>; 2]>>;
 
 /// The operation of a handle.
 struct Node<K> {
-    kernel: K,
-    inputs: Vec<Tensor>,
+    name: &'static str,
+    /// Kernel and inputs, which hold the activations; gone after [`vars::backward_once`] has been here.
+    saved: Mutex<Option<(K, Vec<Tensor>)>>,
     edges: Vec<Edge>,
     slot: Slot,
     /// Where the gradients of the third and fourth parent go if there are four.
@@ -207,10 +210,14 @@ struct Node<K> {
 impl<K: Backward> Node<K> {
     /// Runs the backward pass of the kernel; what is left for candle to add to each parent.
     fn run(&self, zero: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let name = self.kernel.name();
+        let name = self.name;
         let Some(grad) = self.slot.lock().take() else { bail!("{name}: a backward pass without a gradient") };
         let wanted: Vec<bool> = self.edges.iter().map(|edge| !matches!(edge, Edge::Constant)).collect();
-        let mut grads = self.kernel.backward(&self.inputs, &wanted, grad)?;
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((kernel, inputs)) = &*saved else {
+            bail!("{name}: an earlier backward pass has used up this graph; compute the loss again")
+        };
+        let mut grads = kernel.backward(inputs, &wanted, grad)?;
         let mut left = Vec::with_capacity(4);
         // From the last input, so that those that share the values of an earlier one can still copy them.
         for index in (0..self.edges.len()).rev() {
@@ -227,7 +234,7 @@ impl<K: Backward> Node<K> {
                 },
                 Grad::None => None,
             };
-            let input = &self.inputs[index];
+            let input = &inputs[index];
             match (&self.edges[index], own) {
                 (Edge::Constant, _) => {}
                 (_, None) => bail!("{name}: no gradient for input {index}"),
@@ -238,6 +245,9 @@ impl<K: Backward> Node<K> {
                 }
                 (Edge::Candle, Some(grad)) => left.push(Some(Tensor::from_vec(grad, input.shape(), input.device())?)),
             }
+        }
+        if vars::once() {
+            *saved = None;
         }
         left.reverse();
         if let Some(tied) = &self.tied {
@@ -255,7 +265,7 @@ impl<K: Backward> Node<K> {
 
 impl<K: Backward> CustomOp1 for Node<K> {
     fn name(&self) -> &'static str {
-        self.kernel.name()
+        self.name
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -270,7 +280,7 @@ impl<K: Backward> CustomOp1 for Node<K> {
 
 impl<K: Backward> CustomOp2 for Node<K> {
     fn name(&self) -> &'static str {
-        self.kernel.name()
+        self.name
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -285,7 +295,7 @@ impl<K: Backward> CustomOp2 for Node<K> {
 
 impl<K: Backward> CustomOp3 for Node<K> {
     fn name(&self) -> &'static str {
-        self.kernel.name()
+        self.name
     }
 
     fn cpu_fwd(

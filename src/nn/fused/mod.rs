@@ -29,7 +29,7 @@ pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
 pub(super) use quantised::dequantise;
 pub use recompute::{Part, recompute};
-pub use vars::backward;
+pub use vars::{backward, backward_once};
 
 use candle_core::{DType, Tensor};
 

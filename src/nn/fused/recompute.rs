@@ -47,7 +47,7 @@ impl Backward for Recompute {
         let y = (self.part)(x)?;
         let grad = Tensor::from_vec(grad, y.shape(), y.device())?;
         // d(Σ y·grad)/dy is `grad` to the bit.
-        let mut found = vars::backward(&(y * grad)?.sum_all()?)?;
+        let mut found = vars::backward_once(&(y * grad)?.sum_all()?)?;
         let dx = match &leaf {
             None => Grad::None,
             Some(leaf) => match found.remove(leaf) {

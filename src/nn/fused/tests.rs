@@ -312,6 +312,14 @@ fn backward_gives_the_gradients_of_candle() {
     }
     // Nothing is left behind: the next plain backward pass sees all gradients again.
     assert!(loss.backward().unwrap().get(&b).is_some());
+    // A pass that frees what it has used gives the same bits, and is the last.
+    let (before, last) = (backward(&loss).unwrap(), backward_once(&loss).unwrap());
+    for var in [&w, &b, &gamma] {
+        let bits = |g: &Tensor| g.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits);
+        assert!(bits(before.get(var).unwrap()).eq(bits(last.get(var).unwrap())));
+    }
+    let message = loss.backward().unwrap_err().to_string();
+    assert!(message.contains("an earlier backward pass has used up this graph"), "{message}");
 }
 
 #[test]

@@ -9,7 +9,12 @@ use candle_core::{Result, Tensor};
 use std::cell::RefCell;
 
 /// Parameters and their gradients so far, in the order of first delivery, which the graph alone decides.
-type Aside = Vec<(Tensor, Vec<f32>)>;
+#[derive(Default)]
+struct Aside {
+    grads: Vec<(Tensor, Vec<f32>)>,
+    /// Whether kernels give up their activations as soon as they are through.
+    once: bool,
+}
 
 thread_local! {
     /// Gradients put aside on this thread; `None` outside of [`backward`].
@@ -21,6 +26,24 @@ thread_local! {
 /// # Errors
 /// If an operation of the graph has no backward pass or fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    collect(loss, false)
+}
+
+/// [`backward`] that frees the activations of fused kernels on its way, so that gradients take their place in memory.
+/// The graph cannot be used a second time.
+///
+/// # Errors
+/// As [`backward`], and if the graph has been used up before.
+pub fn backward_once(loss: &Tensor) -> Result<GradStore> {
+    collect(loss, true)
+}
+
+/// Whether the backward pass of this thread is the last of its graph.
+pub(super) fn once() -> bool {
+    ASIDE.with_borrow(|aside| aside.as_ref().is_some_and(|aside| aside.once))
+}
+
+fn collect(loss: &Tensor, once: bool) -> Result<GradStore> {
     /// Puts an outer collection back, also if candle panics.
     struct Restore(Option<Aside>);
     impl Drop for Restore {
@@ -28,9 +51,9 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
             ASIDE.set(self.0.take());
         }
     }
-    let restore = Restore(ASIDE.replace(Some(Aside::default())));
+    let restore = Restore(ASIDE.replace(Some(Aside { once, ..Aside::default() })));
     let mut grads = loss.backward()?;
-    let aside = ASIDE.take().unwrap_or_default();
+    let aside = ASIDE.take().unwrap_or_default().grads;
     drop(restore);
     for (var, grad) in aside {
         let grad = Tensor::from_vec(grad, var.shape(), var.device())?;
@@ -48,9 +71,9 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 pub(super) fn deliver(tensor: &Tensor, grad: Vec<f32>) -> Result<Option<Tensor>> {
     let left = ASIDE.with_borrow_mut(|aside| match aside {
         Some(aside) if tensor.is_variable() => {
-            match aside.iter_mut().find(|(known, _)| known.id() == tensor.id()) {
+            match aside.grads.iter_mut().find(|(known, _)| known.id() == tensor.id()) {
                 Some((_, sum)) => sum.iter_mut().zip(&grad).for_each(|(sum, grad)| *sum += grad),
-                None => aside.push((tensor.clone(), grad)),
+                None => aside.grads.push((tensor.clone(), grad)),
             }
             None
         }
