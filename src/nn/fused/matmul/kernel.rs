@@ -4,9 +4,10 @@
 //! added to the value that is already there if there is one. So its bits depend neither on the instruction set nor on
 //! where a tile begins.
 
+use super::Kernel;
 use std::arch::x86_64::*;
 
-/// Rows of a full tile, and of a panel of the left matrix.
+/// Rows of a full tile.
 pub(super) const ROWS: usize = 8;
 /// Columns of a full tile, and of a panel of the right matrix: three registers of AVX-512.
 pub(super) const COLS: usize = 48;
@@ -16,8 +17,12 @@ pub(super) const LANES: usize = 16;
 /// One tile of work.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    /// Panel of the left matrix: `depth` × [`ROWS`].
+    /// First value of the left matrix.
     pub a: *const f32,
+    /// Values between rows of the left matrix.
+    pub a_row: usize,
+    /// Values between columns of the left matrix.
+    pub a_step: usize,
     /// Panel of the right matrix: `depth` × `width`.
     pub b: *const f32,
     /// Columns in a row of `b`: those of the tile, padded to a multiple of [`LANES`].
@@ -36,12 +41,27 @@ pub(super) struct Tile {
     pub add: bool,
 }
 
+/// Computes a tile.
+///
+/// # Safety
+/// The CPU must have `kernel`, which is not the portable one. All pointers must be valid for the ranges that [`Tile`]
+/// describes.
+pub(super) unsafe fn compute(kernel: Kernel, tile: &Tile) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match kernel {
+            Kernel::Avx512 => avx512(tile),
+            _ => avx2(tile),
+        }
+    }
+}
+
 /// Computes a tile with AVX-512.
 ///
 /// # Safety
 /// The CPU must have AVX-512F. All pointers must be valid for the ranges that [`Tile`] describes.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn avx512(tile: &Tile) {
+unsafe fn avx512(tile: &Tile) {
     // SAFETY: passed on to the caller.
     unsafe {
         match tile.width / LANES {
@@ -84,12 +104,12 @@ unsafe fn avx512_tile<const M: usize, const N: usize>(tile: &Tile) {
                 right[j] = _mm512_loadu_ps(b.wrapping_add(j * LANES));
             }
             for i in 0..M {
-                let left = _mm512_set1_ps(a.wrapping_add(i).read());
+                let left = _mm512_set1_ps(a.wrapping_add(i * tile.a_row).read());
                 for j in 0..N {
                     sums[i][j] = _mm512_fmadd_ps(left, right[j], sums[i][j]);
                 }
             }
-            a = a.wrapping_add(ROWS);
+            a = a.wrapping_add(tile.a_step);
             b = b.wrapping_add(N * LANES);
         }
         if tile.add {
@@ -125,7 +145,7 @@ const AVX2_ROWS: usize = 4;
 /// # Safety
 /// The CPU must have AVX2 and FMA. All pointers must be valid for the ranges that [`Tile`] describes.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn avx2(tile: &Tile) {
+unsafe fn avx2(tile: &Tile) {
     for row in (0..tile.rows).step_by(AVX2_ROWS) {
         for col in (0..tile.cols).step_by(AVX2_COLS) {
             let rows = (tile.rows - row).min(AVX2_ROWS);
@@ -163,19 +183,19 @@ unsafe fn avx2_tile<const M: usize, const N: usize>(tile: &Tile, row: usize, col
         let mut sums = [[_mm256_setzero_ps(); N]; M];
         let cols = tile.cols - col;
         let first = tile.out.wrapping_add(row * tile.stride + col);
-        let (mut a, mut b) = (tile.a.wrapping_add(row), tile.b.wrapping_add(col));
+        let (mut a, mut b) = (tile.a.wrapping_add(row * tile.a_row), tile.b.wrapping_add(col));
         for _ in 0..tile.depth {
             let mut right = [_mm256_setzero_ps(); N];
             for j in 0..N {
                 right[j] = _mm256_loadu_ps(b.wrapping_add(j * 8));
             }
             for i in 0..M {
-                let left = _mm256_set1_ps(a.wrapping_add(i).read());
+                let left = _mm256_set1_ps(a.wrapping_add(i * tile.a_row).read());
                 for j in 0..N {
                     sums[i][j] = _mm256_fmadd_ps(left, right[j], sums[i][j]);
                 }
             }
-            a = a.wrapping_add(ROWS);
+            a = a.wrapping_add(tile.a_step);
             b = b.wrapping_add(tile.width);
         }
         if tile.add {

@@ -12,6 +12,8 @@ mod pack;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
+mod thin;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use super::threads;
@@ -176,7 +178,12 @@ unsafe fn product(kernel: Kernel, to: Target, a: Matrix, b: Matrix, scale: f32, 
     match kernel {
         // SAFETY: passed on to the caller.
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512 | Kernel::Avx2 => x86::with_packed(b, threads, |packed| unsafe {
+        Kernel::Avx512 | Kernel::Avx2 if thin::ROWS_HERE.contains(&a.rows) && !to.add => unsafe {
+            thin::multiply(kernel, to, a, b, scale, threads);
+        },
+        // SAFETY: passed on to the caller.
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512 | Kernel::Avx2 => x86::with_packed(b, 1.0, threads, |packed| unsafe {
             x86::multiply(kernel, to, a, b.cols, packed, scale, threads);
         }),
         // SAFETY: passed on to the caller.

@@ -96,10 +96,14 @@ unsafe fn transpose(panel: *mut f32, width: usize, source: *const f32, (count, s
     }
 }
 
-/// Eight by eight values; source rows from `rows` on count as zero.
+/// Transposes eight by eight values; source rows from `rows` on count as zero.
+///
+/// # Safety
+/// The CPU must have AVX2. `to` must be valid for writing and the first `rows` rows of `from` for reading eight values
+/// in each row.
 #[expect(clippy::needless_range_loop, reason = "iterators would put the registers into memory")]
 #[target_feature(enable = "avx2")]
-unsafe fn transpose_block(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize, rows: usize) {
+pub(super) unsafe fn transpose_block(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize, rows: usize) {
     // SAFETY: passed on to the caller of `pack`.
     unsafe {
         let mut row = [_mm256_setzero_ps(); 8];

@@ -51,7 +51,7 @@ proptest! {
 
     #[test]
     fn own_kernels_are_one_chain_per_result_and_block(
-        (rows, inner, cols) in (0usize..40, 0usize..50, 0usize..130),
+        (rows, inner, cols) in (0usize..220, 0usize..50, 0usize..130),
         (left_t, right_t, add) in (any::<bool>(), any::<bool>(), any::<bool>()),
         scale in prop_oneof![Just(1.0f32), Just(0.125)],
         threads in 1usize..4,

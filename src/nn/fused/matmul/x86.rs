@@ -1,8 +1,8 @@
 //! Products with AVX-512 or AVX2.
 //!
-//! The right matrix is packed into panels of [`COLS`] columns, the left one block by block into panels of [`ROWS`]
-//! rows, and [`kernel`] computes a tile of the result from two panels (the scheme of Goto and van de Geijn, "Anatomy
-//! of high-performance matrix multiplication", 2008).
+//! The right matrix is packed into panels of [`COLS`] columns, and [`kernel`] computes a tile of the result from a panel
+//! and some rows of the left matrix (after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
+//! 2008). The left matrix is read where it lies: its values are taken one by one, so that packing them gains nothing.
 
 use super::kernel::{self, COLS, LANES, ROWS, Tile};
 use super::pack::pack;
@@ -13,7 +13,7 @@ use std::cell::Cell;
 /// Inner index of one pass: a panel of either matrix then fits the first or second cache. It is part of the result:
 /// each pass begins at zero, which also keeps the rounding error of long sums small.
 pub(super) const DEPTH: usize = 256;
-/// Rows of the left matrix that are packed at once, at most: the block stays in the second cache.
+/// Rows of the left matrix that meet a panel of the right one in turn, at most: they stay in the second cache.
 const BLOCK: usize = 96;
 /// Tasks per thread, so that a thread that is held up does not hold up the others.
 const TASKS: usize = 4;
@@ -21,7 +21,7 @@ const TASKS: usize = 4;
 thread_local! {
     /// Memory of a packed right matrix, kept for the next product of this thread.
     static RIGHT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-    /// Memory of a packed block of the left matrix.
+    /// Memory of a scaled block of the left matrix.
     static LEFT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
@@ -29,14 +29,14 @@ thread_local! {
 const MAX_KEPT: usize = 4 << 20;
 
 /// Columns including those of zeros that fill the last register.
-fn padded(cols: usize) -> usize {
+pub(super) fn padded(cols: usize) -> usize {
     cols.next_multiple_of(LANES)
 }
 
-/// Calls `f` with `matrix` in panels.
-pub(super) fn with_packed<R>(matrix: Matrix, threads: usize, f: impl FnOnce(&[f32]) -> R) -> R {
+/// Calls `f` with `scale·matrix` in panels.
+pub(super) fn with_packed<R>(matrix: Matrix, scale: f32, threads: usize, f: impl FnOnce(&[f32]) -> R) -> R {
     let mut buffer = RIGHT.take();
-    let result = f(pack_right(matrix, &mut buffer, threads));
+    let result = f(pack_right(matrix, scale, &mut buffer, threads));
     if buffer.capacity() <= MAX_KEPT {
         RIGHT.set(buffer);
     }
@@ -45,7 +45,7 @@ pub(super) fn with_packed<R>(matrix: Matrix, threads: usize, f: impl FnOnce(&[f3
 
 /// Packs a right matrix: panels of [`COLS`] columns one after the other, the last one perhaps narrower, each row of a
 /// panel after the one above. Needs AVX2.
-fn pack_right<'a>(matrix: Matrix, buffer: &'a mut Vec<f32>, threads: usize) -> &'a [f32] {
+fn pack_right<'a>(matrix: Matrix, scale: f32, buffer: &'a mut Vec<f32>, threads: usize) -> &'a [f32] {
     let (depth, width) = (matrix.rows, padded(matrix.cols));
     let panels = at_least(buffer, depth * width);
     if panels.is_empty() {
@@ -58,7 +58,7 @@ fn pack_right<'a>(matrix: Matrix, buffer: &'a mut Vec<f32>, threads: usize) -> &
         // SAFETY: the panel holds `depth` rows of its width; `Matrix` lies inside its slice; callers have AVX2.
         unsafe {
             let columns = (count, matrix.col_stride);
-            pack(panel.as_mut_ptr(), panel.len() / depth, source.as_ptr(), columns, (depth, matrix.row_stride), 1.0);
+            pack(panel.as_mut_ptr(), panel.len() / depth, source.as_ptr(), columns, (depth, matrix.row_stride), scale);
         }
     };
     match threads {
@@ -156,49 +156,65 @@ struct Product<'a> {
     scale: f32,
 }
 
+/// Some rows of the left matrix, as the kernel reads them.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    /// From the first value of the first row on.
+    data: &'a [f32],
+    row_stride: usize,
+    col_stride: usize,
+}
+
 impl Product<'_> {
     /// The results in rows `top..bottom` and columns `left..right`.
     ///
     /// # Safety
     /// As [`multiply`].
-    unsafe fn part(&self, (top, bottom): (usize, usize), (left, right): (usize, usize)) {
+    unsafe fn part(&self, (top, bottom): (usize, usize), cols: (usize, usize)) {
         let mut buffer = LEFT.take();
         for top in (top..bottom).step_by(BLOCK) {
-            let rows = (bottom - top).min(BLOCK);
+            let rows = (top, (bottom - top).min(BLOCK));
             // One pass of depth 0 writes the zeros of an empty sum.
             for first in (0..self.a.cols.max(1)).step_by(DEPTH) {
-                let depth = (self.a.cols - first).min(DEPTH);
-                self.pack_left(&mut buffer, (top, rows), (first, depth));
+                let depth = (first, (self.a.cols - first).min(DEPTH));
+                let a = self.left(&mut buffer, rows, depth);
                 // SAFETY: passed on to the caller.
-                unsafe { self.block(&buffer, (top, rows), (first, depth), (left, right)) };
+                unsafe { self.block(a, rows, depth, cols) };
             }
         }
         LEFT.set(buffer);
     }
 
-    fn pack_left(&self, buffer: &mut Vec<f32>, (top, rows): (usize, usize), (first, depth): (usize, usize)) {
+    /// A block of the left matrix: where it lies, or scaled in `buffer`.
+    fn left<'a>(
+        &'a self,
+        buffer: &'a mut Vec<f32>,
+        (top, rows): (usize, usize),
+        (first, depth): (usize, usize),
+    ) -> Left<'a> {
         let a = &self.a;
-        let panels = at_least(buffer, rows.next_multiple_of(ROWS) * depth);
         if depth == 0 {
-            return;
+            return Left { data: &[], row_stride: 0, col_stride: 0 };
         }
-        for (index, panel) in panels.chunks_mut(ROWS * depth).enumerate() {
-            let row = index * ROWS;
-            let count = (rows - row).min(ROWS);
-            let source = &a.data[(top + row) * a.row_stride + first * a.col_stride..];
-            // SAFETY: the panel holds `depth` rows of `ROWS`; `Matrix` lies inside its slice; callers have AVX2.
-            unsafe {
-                let (rows, depth) = ((count, a.row_stride), (depth, a.col_stride));
-                pack(panel.as_mut_ptr(), ROWS, source.as_ptr(), rows, depth, self.scale);
-            }
+        let source = &a.data[top * a.row_stride + first * a.col_stride..];
+        if self.scale == 1.0 {
+            return Left { data: source, row_stride: a.row_stride, col_stride: a.col_stride };
         }
+        let width = rows.next_multiple_of(8);
+        let block = at_least(buffer, width * depth);
+        // SAFETY: the block holds `depth` rows of `width`; `Matrix` lies inside its slice; callers have AVX2.
+        unsafe {
+            let (rows, depth) = ((rows, a.row_stride), (depth, a.col_stride));
+            pack(block.as_mut_ptr(), width, source.as_ptr(), rows, depth, self.scale);
+        }
+        Left { data: block, row_stride: 1, col_stride: width }
     }
 
     /// # Safety
     /// As [`multiply`].
     unsafe fn block(
         &self,
-        left_panels: &[f32],
+        a: Left,
         (top, rows): (usize, usize),
         (first, depth): (usize, usize),
         (left, right): (usize, usize),
@@ -208,7 +224,9 @@ impl Product<'_> {
             let b = self.b[col * self.a.cols + first * width..].as_ptr();
             for row in (0..rows).step_by(ROWS) {
                 let tile = Tile {
-                    a: left_panels[row * depth..].as_ptr(),
+                    a: a.data.as_ptr().wrapping_add(row * a.row_stride),
+                    a_row: a.row_stride,
+                    a_step: a.col_stride,
                     b,
                     width,
                     depth,
@@ -218,13 +236,8 @@ impl Product<'_> {
                     cols: (right - col).min(COLS),
                     add: self.to.add || first > 0,
                 };
-                // SAFETY: the panels were packed for this depth; the output is that of the caller.
-                unsafe {
-                    match self.kernel {
-                        Kernel::Avx512 => kernel::avx512(&tile),
-                        _ => kernel::avx2(&tile),
-                    }
-                }
+                // SAFETY: `b` was packed for this depth, `a` has these rows; the output is that of the caller.
+                unsafe { kernel::compute(self.kernel, &tile) };
             }
         }
     }
