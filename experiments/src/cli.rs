@@ -28,6 +28,14 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Run the failed trials of a study again from their last checkpoint, in a copy, and see whether they fail again in
+    /// the same way.
+    Replay {
+        /// Folder of the study.
+        dir: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Rebuild figures and report of a study from its recorded data.
     Report {
         /// Folder of the study.

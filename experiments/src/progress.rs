@@ -95,7 +95,6 @@ pub struct TrialProgress {
 
 impl TrialProgress {
     /// A bar nobody sees.
-    #[cfg(test)]
     #[must_use]
     pub fn hidden() -> Self {
         Self { bar: ProgressBar::hidden() }

@@ -10,6 +10,7 @@ mod finish;
 mod infer;
 mod list;
 mod new;
+mod replay;
 mod report;
 mod reproduce;
 mod resume;
@@ -39,6 +40,7 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::List { output } => list::run(output),
         Command::Describe { name, output } => describe::run(&name, output),
         Command::Resume { dir, output } => resume::run(&dir, output),
+        Command::Replay { dir, output } => replay::run(&dir, output),
         Command::Report { dir, output } => report::run(&dir, output),
         Command::Compare { a, b, output } => compare::run(&a, &b, output),
         Command::Reproduce { dir, output } => reproduce::run(&dir, output),

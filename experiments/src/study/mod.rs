@@ -29,4 +29,4 @@ pub use summary::summarise;
 pub use timeless::differences;
 #[cfg(test)]
 pub use timeless::timeless;
-pub use trial::{CurvePoint, Task, TaskActor, Training, TrialRecord};
+pub use trial::{CurvePoint, Failure, Task, TaskActor, Training, TrialRecord};

@@ -1,11 +1,13 @@
 //! One trial: train an agent on a budget, watch it learn, measure what it learnt.
 
 mod collector;
+mod failure;
 mod pending;
 mod record;
 #[cfg(test)]
 mod tests;
 
+pub use failure::Failure;
 pub use record::{CurvePoint, TrialRecord};
 
 use super::{Collection, Measurement, Plan, Study, TrialId, TrialSeeds};
@@ -20,6 +22,7 @@ use retune::track::{LogPosition, MetricRecord, Phase, TrialLog};
 use retune::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -95,6 +98,7 @@ pub struct Training<'a, T: Task> {
     log: TrialLog,
     at: Position,
     checkpoints: CheckpointDir,
+    folder: PathBuf,
     written: Instant,
     resumed: Instant,
 }
@@ -117,9 +121,9 @@ impl<'a, T: Task> Training<'a, T> {
         let mut collector =
             Collector::new(|| task.env(), || agent.make_actor(), plan, collection, seeds.train(), stop)?;
         let arm = trial.arm.folder();
-        let (folder, kind) = (study.run.checkpoint(&arm, trial.seed)?, format!("{} trial", study.prepared.info().name));
+        let (path, kind) = (study.run.checkpoint(&arm, trial.seed)?, format!("{} trial", study.prepared.info().name));
         let keep = plan.train.keep_checkpoints;
-        let (log, at) = if let Some(found) = CheckpointDir::open(&folder, &kind, keep)?.load_latest()? {
+        let (log, at) = if let Some(found) = CheckpointDir::open(&path, &kind, keep)?.load_latest()? {
             for damaged in &found.damaged {
                 tracing::warn!("{trial}: going on from an earlier checkpoint: {}", damaged.message);
             }
@@ -132,17 +136,51 @@ impl<'a, T: Task> Training<'a, T> {
             let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
             (TrialLog::create(&study.run, &arm, trial.seed, began)?, Position { began, ..Position::default() })
         };
-        let checkpoints = CheckpointDir::open(&folder, &kind, keep)?;
+        let checkpoints = CheckpointDir::open(&path, &kind, keep)?;
+        let folder = study.run.trial(&arm, trial.seed)?;
+        Failure::clear(&folder)?;
         let judge = agent.make_actor()?;
         let now = Instant::now();
-        Ok(Self { study, plan, task, seeds, agent, judge, collector, log, at, checkpoints, written: now, resumed: now })
+        Ok(Self {
+            study,
+            plan,
+            task,
+            seeds,
+            agent,
+            judge,
+            collector,
+            log,
+            at,
+            checkpoints,
+            folder,
+            written: now,
+            resumed: now,
+        })
     }
 
     /// Trains to the end of the budget and measures.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] after a request to stop, with a checkpoint to go on from; whatever else stops a trial.
+    /// [`Error::Interrupted`] after a request to stop, with a checkpoint to go on from; whatever else stops a trial,
+    /// kept in its folder as [`Failure`].
     pub fn run(mut self, trial: &TrialId, bar: &TrialProgress) -> Result<TrialRecord> {
+        let result = self.train(bar).and_then(|()| self.finish(trial, bar));
+        if let Err(error) = &result {
+            self.keep_failure(error);
+        }
+        result
+    }
+
+    /// The error that stopped the trial is what matters: that it could not be kept is only said.
+    fn keep_failure(&mut self, error: &Error) {
+        let replays_from = self.checkpoints.steps().ok().and_then(|steps| steps.last().copied());
+        let Some(failure) = Failure::of(error, self.at.env_steps, replays_from) else { return };
+        if let Err(why) = failure.write(&self.folder, self.agent.learner()) {
+            tracing::warn!("{}: the failure cannot be kept: {why}", self.folder.display());
+        }
+    }
+
+    fn train(&mut self, bar: &TrialProgress) -> Result<()> {
         bar.begin_at(self.at.env_steps);
         if self.at.curve.is_empty() {
             self.add_to_curve(bar)?;
@@ -161,8 +199,7 @@ impl<'a, T: Task> Training<'a, T> {
             }
         }
         // So that an interruption of the final evaluation costs that alone.
-        self.write_checkpoint(bar)?;
-        self.finish(trial, bar)
+        self.write_checkpoint(bar)
     }
 
     fn round(&mut self, bar: &TrialProgress) -> Result<()> {
@@ -222,7 +259,7 @@ impl<'a, T: Task> Training<'a, T> {
         self.task.measure(split, self.judge.as_mut(), &snapshot, episodes, &self.study.interrupt.hard)
     }
 
-    fn finish(mut self, trial: &TrialId, bar: &TrialProgress) -> Result<TrialRecord> {
+    fn finish(&mut self, trial: &TrialId, bar: &TrialProgress) -> Result<TrialRecord> {
         bar.say("measuring");
         let episodes = self.seeds.test(self.plan.eval.episodes);
         let mut measurements = BTreeMap::new();
@@ -237,10 +274,10 @@ impl<'a, T: Task> Training<'a, T> {
         Ok(TrialRecord {
             arm: trial.arm.to_string(),
             seed: trial.seed,
-            curve: self.at.curve,
+            curve: self.at.curve.clone(),
             measurements,
             ledger: Ledger { env_steps, wall_secs, ..learner.ledger() },
-            policy_lag: self.at.lags,
+            policy_lag: self.at.lags.clone(),
             trainable_parameters: learner.trainable_parameters(),
         })
     }

@@ -28,6 +28,8 @@ enum Trouble {
     Hard,
     /// An error in the middle of learning, as after a kill: no checkpoint is written.
     Crash,
+    /// A number that is not finite.
+    NotFinite,
 }
 
 struct FakeActor(u64);
@@ -65,6 +67,10 @@ impl Learner<CandidateObs, Slate> for FakeLearner {
                     self.interrupt.hard.request();
                 }
                 Trouble::Crash => return Err(Error::State("crash".into())),
+                Trouble::NotFinite => {
+                    let detail = "NaN on the transitions at [3, 5]".to_owned();
+                    return Err(Error::NonFinite { name: "loss".into(), update: self.rounds, detail });
+                }
             }
         }
         stop.check()?;
@@ -176,4 +182,36 @@ fn actor_threads_change_nothing() {
     // Negative control: another seed does change it.
     let other = study(&folder.path().join("other"), |plan| plan.seed = 1);
     assert_ne!(traces(&other, &train(&other, None).expect("trains"))[1], whole[1]);
+}
+
+#[test]
+fn a_number_that_is_not_finite_leaves_what_replays_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let broken = study(&folder.path().join("broken"), |plan| plan.train.checkpoint_secs = 0.0);
+    let error = train(&broken, Some((7, Trouble::NotFinite))).expect_err("stops in round 7").to_string();
+    let trial = broken.run.trial("sarsa", 0).expect("valid name");
+    let failure = Failure::read(&trial).expect("readable").expect("kept");
+    let expected = Failure {
+        error: error.clone(),
+        tensor: Some("loss".into()),
+        update: Some(7),
+        detail: Some("NaN on the transitions at [3, 5]".into()),
+        env_steps: 560,
+        replays_from: Some(560),
+    };
+    assert_eq!(failure, expected);
+    assert!(trial.join("failure/agent.safetensors").is_file());
+    // The checkpoint before it fails again in the same way, and a trial that comes through forgets it.
+    assert_eq!(train(&broken, Some((7, Trouble::NotFinite))).expect_err("again").to_string(), error);
+    assert_eq!(Failure::read(&trial).expect("readable"), Some(expected));
+    train(&broken, None).expect("goes on");
+    assert_eq!(Failure::read(&trial).expect("readable"), None);
+}
+
+#[test]
+fn a_request_to_stop_is_no_failure() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let stopped = study(&folder.path().join("stopped"), |_| ());
+    assert!(matches!(train(&stopped, Some((7, Trouble::Hard))), Err(Error::Interrupted)));
+    assert_eq!(Failure::read(&stopped.run.trial("sarsa", 0).expect("valid name")).expect("readable"), None);
 }
