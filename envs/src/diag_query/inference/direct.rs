@@ -5,13 +5,23 @@
 //! which does not know it has one lane. Scopes are sets of bits. Everything follows the numbers of the variables: the
 //! bits of an answer do not depend on the order in which the evidence came. The buffers are kept between queries.
 
-use super::scale::lift;
+use super::scale::{largest, lift};
 use super::tree::LaneTables;
 use super::{Evidence, EvidenceMap};
 use crate::diag_query::network::Network;
 
 /// Most free variables: the bits of a scope.
 const MAX_FREE: usize = 64;
+
+/// Tables after whose multiplication a product is checked: fewer do not leave the range of f64 unless they are absurd,
+/// and looking costs time.
+const DEPTH: usize = 4;
+
+/// Most factors of one product. More could leave the range of f64; trees rescale in between.
+const MAX_JOINED: usize = 16;
+
+/// A product below this may have lost digits. A tree then answers.
+const SMALLEST: f64 = 1e-200;
 
 /// A table over free variables.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +35,8 @@ struct Factor {
     offset: usize,
     /// Whether a row has all lanes or one number for all of them.
     wide: bool,
+    /// Tables multiplied into it since it was last looked at.
+    depth: usize,
 }
 
 /// Where the numbers of a factor lie.
@@ -42,6 +54,16 @@ enum Source {
 pub struct Weights {
     pub lanes: Vec<f64>,
     pub log_scale: f64,
+    depth: usize,
+    sound: bool,
+}
+
+impl Weights {
+    /// Whether no digits were lost.
+    fn check(&mut self) -> bool {
+        self.sound &= largest(&self.lanes) >= SMALLEST;
+        self.sound
+    }
 }
 
 /// Buffers of the queries on one network.
@@ -62,9 +84,12 @@ pub struct Direct {
     factors: Vec<Factor>,
     joined: Vec<Factor>,
     strides: Vec<usize>,
+    /// Numbers of factors that were computed; what is beyond `used` is left from other queries.
     arena: Vec<f64>,
+    used: usize,
     walk: Walk,
     row: Vec<f64>,
+    arch: pulp::Arch,
 }
 
 impl Direct {
@@ -88,8 +113,10 @@ impl Direct {
             joined: Vec::new(),
             strides: Vec::new(),
             arena: Vec::new(),
+            used: 0,
             walk: Walk::default(),
             row: Vec::new(),
+            arch: pulp::Arch::new(),
         }
     }
 
@@ -103,21 +130,19 @@ impl Direct {
         limit: usize,
     ) -> Option<Weights> {
         self.keep(network, class.class(), evidence);
-        let mut weights = Weights { lanes: vec![1.0; class.lanes()], log_scale: 0.0 };
+        let mut weights = Weights { lanes: vec![1.0; class.lanes()], log_scale: 0.0, depth: 0, sound: true };
         let fits = self.number(network, class.class());
         if fits {
             self.collect(network, class, evidence, &mut weights);
         }
         let fits = fits && self.find_order(class.lanes(), limit);
-        if fits {
-            for i in 0..self.order.len() {
-                self.eliminate(network, class, self.order[i], &mut weights);
-            }
-        }
+        let sound = fits
+            && (0..self.order.len()).all(|i| self.eliminate(network, class, self.order[i], &mut weights))
+            && weights.check();
         for &v in &self.kept {
             (self.seen[v], self.given[v], self.local[v]) = (false, None, None);
         }
-        fits.then_some(weights)
+        sound.then_some(weights)
     }
 
     /// Marks the target, the evidence and what they descend from.
@@ -155,17 +180,19 @@ impl Direct {
     fn collect(&mut self, network: &Network, class: &LaneTables, evidence: &EvidenceMap, weights: &mut Weights) {
         self.factors.clear();
         self.strides.clear();
-        self.arena.clear();
+        self.used = 0;
         for i in 0..self.kept.len() {
             let v = self.kept[i];
             let factor = self.table(network, class, v);
             self.add(network, class, factor, weights);
             let likelihood = evidence.get(&v).filter(|_| v != class.class());
             if let (Some(Evidence::Likelihood(likelihood)), Some(local)) = (likelihood, self.local[v]) {
-                let (strides, offset) = (self.strides.len(), self.arena.len());
+                let (strides, offset) = (self.strides.len(), self.used);
                 self.strides.push(1);
+                self.arena.truncate(offset);
                 self.arena.extend_from_slice(likelihood);
-                self.factors.push(Factor { scope: 1 << local, strides, source: Source::Arena, offset, wide: false });
+                self.used = self.arena.len();
+                self.factors.push(Factor { scope: 1 << local, strides, source: Source::Arena, offset, wide: false, depth: 1 });
             }
         }
     }
@@ -189,7 +216,7 @@ impl Direct {
         }
         let strides = self.strides.len();
         self.strides.extend(bits(scope).map(|local| of[local]));
-        Factor { scope, strides, source, offset, wide }
+        Factor { scope, strides, source, offset, wide, depth: 1 }
     }
 
     /// Keeps a factor, or multiplies one without free variables into the weights.
@@ -204,7 +231,12 @@ impl Direct {
         } else {
             weights.lanes.iter_mut().for_each(|weight| *weight *= numbers[0]);
         }
-        weights.log_scale += lift(&mut weights.lanes);
+        weights.depth += factor.depth;
+        if weights.depth >= DEPTH {
+            weights.check();
+            weights.log_scale += lift(&mut weights.lanes);
+            weights.depth = 0;
+        }
     }
 
     /// A min-fill order, ties to the smaller clique and then to the name; `false` if it takes more than `limit` cells.
@@ -251,8 +283,8 @@ impl Direct {
         true
     }
 
-    /// Multiplies the factors that know `v` and sums over its states.
-    fn eliminate(&mut self, network: &Network, class: &LaneTables, v: usize, weights: &mut Weights) {
+    /// Multiplies the factors that know `v` and sums over its states; `false` if digits may have been lost.
+    fn eliminate(&mut self, network: &Network, class: &LaneTables, v: usize, weights: &mut Weights) -> bool {
         let (joined, factors) = (&mut self.joined, &mut self.factors);
         joined.clear();
         factors.retain(|factor| {
@@ -262,53 +294,110 @@ impl Direct {
             }
             !knows
         });
+        if joined.len() > MAX_JOINED {
+            return false;
+        }
         // Rows of one number first: they are multiplied into one factor of the rows with lanes.
         joined.sort_by_key(|factor| factor.wide);
         let scope = joined.iter().fold(0, |scope, factor| scope | factor.scope) & !(1 << v);
         let narrow = joined.iter().filter(|factor| !factor.wide).count();
-        let width = if narrow < joined.len() { class.lanes() } else { 1 };
+        let wide = narrow < joined.len();
+        let width = if wide { class.lanes() } else { 1 };
         self.walk.prepare(joined, &self.strides, &self.dims, scope, v);
-        let start = self.arena.len();
-        self.arena.resize(start + self.walk.configurations * width, 0.0);
-        let (known, out) = self.arena.split_at_mut(start);
-        let tables: Vec<&[f64]> = joined.iter().map(|f| numbers(network, class, known, f.source)).collect();
-        for cells in out.chunks_exact_mut(width) {
-            for state in 0..self.dims[v] {
-                let at = |f: usize| self.walk.at[f] + state * self.walk.inner[f];
-                let factor = (0..narrow).fold(1.0, |product, f| product * tables[f][at(f)]);
-                let lanes = |f: usize| &tables[f][at(f)..][..width];
-                match joined.len() - narrow {
-                    0 => cells[0] += factor,
-                    1 => add_scaled(cells, factor, lanes(narrow)),
-                    2 => add_product(cells, factor, lanes(narrow), lanes(narrow + 1)),
-                    _ => {
-                        self.row.clear();
-                        self.row.extend_from_slice(lanes(narrow));
-                        for f in narrow + 1..joined.len() - 1 {
-                            self.row.iter_mut().zip(lanes(f)).for_each(|(p, q)| *p *= q);
-                        }
-                        add_product(cells, factor, &self.row, lanes(joined.len() - 1));
-                    }
-                }
-            }
-            self.walk.next();
+        let (start, len) = (self.used, self.walk.configurations * width);
+        self.used += len;
+        if self.arena.len() < self.used {
+            self.arena.resize(self.used, 0.0);
         }
-        weights.log_scale += lift(out);
+        let (known, rest) = self.arena.split_at_mut(start);
+        let out = &mut rest[..len];
+        let tables: Vec<&[f64]> = joined.iter().map(|f| numbers(network, class, known, f.source)).collect();
+        let (states, walk, row) = (self.dims[v], &mut self.walk, &mut self.row);
+        // Lanes side by side in the widest registers there are; sums and products are elementwise, so that the bits are
+        // the same on every CPU.
+        self.arch.dispatch(
+            #[inline(always)]
+            || combine(out, width, states, &tables, narrow, walk, row),
+        );
+        let mut depth = joined.iter().map(|factor| factor.depth).sum();
+        if depth >= DEPTH {
+            if largest(out) < SMALLEST {
+                return false;
+            }
+            weights.log_scale += lift(out);
+            depth = 1;
+        }
         let strides = self.strides.len();
         let mut stride = width * self.walk.configurations;
         for u in bits(scope) {
             stride /= self.dims[u];
             self.strides.push(stride);
         }
-        let factor = Factor { scope, strides, source: Source::Arena, offset: start, wide: width > 1 };
+        let factor = Factor { scope, strides, source: Source::Arena, offset: start, wide, depth };
         self.add(network, class, factor, weights);
+        true
     }
 }
 
+/// For each configuration of the walk, the sum over the states of one variable of the product of all tables. The first
+/// `narrow` of them have one number a row.
+#[inline(always)]
+fn combine(
+    out: &mut [f64],
+    width: usize,
+    states: usize,
+    tables: &[&[f64]],
+    narrow: usize,
+    walk: &mut Walk,
+    row: &mut Vec<f64>,
+) {
+    for cells in out.chunks_exact_mut(width) {
+        for state in 0..states {
+            let at = |f: usize| walk.at[f] + state * walk.inner[f];
+            let factor = (0..narrow).fold(1.0, |product, f| product * tables[f][at(f)]);
+            let lanes = |f: usize| &tables[f][at(f)..][..width];
+            match tables.len() - narrow {
+                0 if state == 0 => cells[0] = factor,
+                0 => cells[0] += factor,
+                1 if state == 0 => set_scaled(cells, factor, lanes(narrow)),
+                1 => add_scaled(cells, factor, lanes(narrow)),
+                2 if state == 0 => set_product(cells, factor, lanes(narrow), lanes(narrow + 1)),
+                2 => add_product(cells, factor, lanes(narrow), lanes(narrow + 1)),
+                _ => {
+                    row.clear();
+                    row.extend_from_slice(lanes(narrow));
+                    for f in narrow + 1..tables.len() - 1 {
+                        row.iter_mut().zip(lanes(f)).for_each(|(p, q)| *p *= q);
+                    }
+                    let last = lanes(tables.len() - 1);
+                    if state == 0 {
+                        set_product(cells, factor, row, last);
+                    } else {
+                        add_product(cells, factor, row, last);
+                    }
+                }
+            }
+        }
+        walk.next();
+    }
+}
+
+#[inline(always)]
+fn set_scaled(out: &mut [f64], factor: f64, a: &[f64]) {
+    out.iter_mut().zip(a).for_each(|(out, a)| *out = factor * a);
+}
+
+#[inline(always)]
 fn add_scaled(out: &mut [f64], factor: f64, a: &[f64]) {
     out.iter_mut().zip(a).for_each(|(out, a)| *out += factor * a);
 }
 
+#[inline(always)]
+fn set_product(out: &mut [f64], factor: f64, a: &[f64], b: &[f64]) {
+    out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = factor * a * b);
+}
+
+#[inline(always)]
 fn add_product(out: &mut [f64], factor: f64, a: &[f64], b: &[f64]) {
     out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out += factor * a * b);
 }

@@ -94,9 +94,9 @@ pub struct InferenceOptions {
 }
 
 impl Default for InferenceOptions {
-    /// 2^26 cells (half a gibibyte), 2^14 kept a target, no sampling, 4,096 answers remembered.
+    /// 2^26 cells (half a gibibyte), 3 · 2^10 kept a target, no sampling, 4,096 answers remembered.
     fn default() -> Self {
-        Self { max_cells: 1 << 26, reuse_cells: 1 << 14, samples: 0, seed: 0, memo: 4096 }
+        Self { max_cells: 1 << 26, reuse_cells: 3 << 10, samples: 0, seed: 0, memo: 4096 }
     }
 }
 
@@ -247,7 +247,7 @@ impl Inference {
         let limit = self.options.max_cells.min(DIRECT_CELLS);
         let class = &self.tables[&target];
         if let Some(direct) = &mut self.direct
-            && let Some(Weights { lanes, log_scale }) = direct.weights(&self.network, class, evidence, limit)
+            && let Some(Weights { lanes, log_scale, .. }) = direct.weights(&self.network, class, evidence, limit)
         {
             return answer((lanes, log_scale), evidence.get(&target));
         }
