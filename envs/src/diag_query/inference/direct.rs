@@ -192,7 +192,14 @@ impl Direct {
                 self.arena.truncate(offset);
                 self.arena.extend_from_slice(likelihood);
                 self.used = self.arena.len();
-                self.factors.push(Factor { scope: 1 << local, strides, source: Source::Arena, offset, wide: false, depth: 1 });
+                self.factors.push(Factor {
+                    scope: 1 << local,
+                    strides,
+                    source: Source::Arena,
+                    offset,
+                    wide: false,
+                    depth: 1,
+                });
             }
         }
     }
