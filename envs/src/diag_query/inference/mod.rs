@@ -16,11 +16,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Two ways lead to an answer. A junction tree of the whole network with the target as lanes is compiled once per
-//! target and kept with its messages; evidence is entered as differences to the last query. Where that tree would
-//! be large, one is compiled for the query alone: barren variables (no ancestors of target or evidence) are left out
-//! and tables are cut to the evidence first. Where even that would not fit, likelihood weighting answers, with its
-//! standard error, if it is allowed to; otherwise the query is refused before memory is taken.
+//! Three ways lead to an exact answer, all within rounding of each other. Where the junction tree of the whole network with
+//! the target as lanes is small ([`InferenceOptions::reuse_cells`]), it is compiled once per target and kept with its
+//! messages; evidence is entered as differences to the last query. Otherwise barren variables (no ancestors of target or
+//! evidence) are left out, tables are cut to the evidence, and the query is answered by variable elimination; or, with many
+//! variables or tables in one product, by a tree for the query alone, which rescales as it goes. Where even that would not
+//! fit, likelihood weighting answers, with its standard error, if it is allowed to; otherwise the query is refused before
+//! memory is taken. Answers are remembered ([`InferenceOptions::memo`]), and never depend on the order of the evidence.
 
 mod calibration;
 mod direct;
