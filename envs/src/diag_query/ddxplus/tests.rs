@@ -173,8 +173,8 @@ fn bad_definitions_are_refused_with_their_line() {
     );
     fails(of("[0, 1, 2, 3]", "[0, 1, 1]"), "value 1 stands twice");
     fails(of("[0, 1, 2, 3]", "[0, [1]]"), "value [1], expected a string or a number");
-    fails(of(r#""data_type": "B"},"#, "},"), "line 3: missing field `data_type`");
-    fails(read_evidences("e.json", &EVIDENCES.as_bytes()[..300]), "e.json: line 3: EOF");
+    fails(of(r#", "data_type": "B"},"#, "},"), "line 3: missing field `data_type`");
+    fails(read_evidences("e.json", &EVIDENCES.as_bytes()[..300]), "e.json: line 4: EOF");
     fails(read_evidences("e.json", b""), "e.json: line 1: EOF");
     fails(read_evidences("e.json", b"{}"), "no evidences");
     fails(read_evidences("e.json", b"{\n\"\xff"), "line 2: not UTF-8");
@@ -203,9 +203,9 @@ fn bad_patients_are_refused_with_their_line() {
         ("'E_9', ", "'E_9_@_1', ", "E_9 has no values, found 1"),
         ("'E_9', ", "'E_56_@_1', ", "line 2: EVIDENCES: E_56 has two different values"),
         ("['E_9', ", "['E_9' ", "line 2: EVIDENCES: expected , or ]"),
-        ("['E_9', ", "[E_9, ", "EVIDENCES: found E_9, expected a string"),
+        ("['E_9', ", "[E_9, ", "EVIDENCES: found E_9, 'E_53'"),
         ("['E_9', ", "'E_9', ", "EVIDENCES: expected [ at the start"),
-        ("E_56_@_2']", "E_56_@_2'", "EVIDENCES: the list does not end"),
+        ("E_56_@_2']", "E_56_@_2'", "EVIDENCES: expected , or ] after an item"),
         ("E_56_@_2']", "E_56_@_2]", "EVIDENCES: a string does not end"),
         ("E_56_@_2']", "E_56_@_2'] 1", "expected nothing after the list"),
         ("M,Bronchitis", "M,Flu", "line 2: PATHOLOGY: there is no pathology \"Flu\""),
