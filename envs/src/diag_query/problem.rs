@@ -40,6 +40,9 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestKind {
+    /// Age or sex, which everybody sees. Shown as one slot a state by [`super::env::View::Signed`]; never the finding
+    /// that is revealed at random.
+    Demographic,
     /// A question to the patient.
     History,
     /// Bodily examination.
@@ -57,6 +60,7 @@ impl TestKind {
     #[must_use]
     pub fn clinical_cost(self) -> f64 {
         match self {
+            Self::Demographic => 0.0,
             Self::History => 0.5,
             Self::Exam => 1.0,
             Self::Lab => 3.0,

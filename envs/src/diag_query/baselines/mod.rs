@@ -20,6 +20,7 @@ pub use utility::ExpectedUtility;
 
 use super::gain::Channel;
 use super::model::Belief;
+use super::payoffs::Payoffs;
 
 /// The decision problem as planners see it.
 #[derive(Clone, Debug)]
@@ -30,8 +31,8 @@ pub struct Task {
     pub costs: Vec<f64>,
     /// λ: what a unit of cost takes from the return.
     pub lambda: f64,
-    /// What declaring is worth, `[true, declared]`.
-    pub utilities: Vec<f64>,
+    /// What declaring is worth.
+    pub utilities: Payoffs,
     /// How answers come about, as the planner believes.
     pub channel: Channel,
 }
@@ -40,12 +41,11 @@ impl Task {
     /// +1 right, −1 wrong, exact answers, each of cost 1 at no price.
     #[must_use]
     pub fn plain(classes: usize, states: &[usize]) -> Self {
-        let utilities = (0..classes * classes).map(|i| if i / classes == i % classes { 1.0 } else { -1.0 });
         Self {
             states: states.to_vec(),
             costs: vec![1.0; states.len()],
             lambda: 0.0,
-            utilities: utilities.collect(),
+            utilities: Payoffs::simple(classes),
             channel: Channel::exact(),
         }
     }
@@ -54,12 +54,9 @@ impl Task {
     /// utility times the sum of the weights.
     #[must_use]
     pub fn declare(&self, weights: &[f64]) -> (usize, f64) {
-        let classes = weights.len();
-        let value =
-            |d: usize| -> f64 { weights.iter().enumerate().map(|(y, w)| w * self.utilities[y * classes + d]).sum() };
-        let mut best = (0, value(0));
-        for d in 1..classes {
-            let value = value(d);
+        let values = self.utilities.expected(weights);
+        let mut best = (0, values[0]);
+        for (d, &value) in values.iter().enumerate().skip(1) {
             // Rounding must not break a tie.
             if value > best.1 + 1e-12 {
                 best = (d, value);

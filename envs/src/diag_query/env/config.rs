@@ -1,5 +1,6 @@
 //! Settings of the environment.
 
+use crate::diag_query::payoffs::Payoffs;
 use crate::diag_query::problem::Problem;
 use retune::env::EnvError;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ pub enum View {
     /// Per finding one-hot over (not asked, unknown, its states), then time and cost.
     Vector,
     /// Per finding one number: 0 not asked, ±1 for present and absent, `(index + 1) / n` with more than two states;
-    /// unknown is 0 with a second number of 1. Then time and cost.
+    /// unknown is 0 with a second number of 1; age and sex have one slot a state. Then time and cost.
     Signed,
     /// Texts of what is known; candidates are read.
     Text,
@@ -255,18 +256,15 @@ impl DiagQueryConfig {
         problem.findings.iter().map(of).collect()
     }
 
-    /// What declaring is worth, `[true, declared]`.
-    pub(super) fn utilities(&self, problem: &Problem) -> Result<Vec<f64>, EnvError> {
+    /// What declaring is worth.
+    pub(super) fn utilities(&self, problem: &Problem) -> Result<Payoffs, EnvError> {
         let d = problem.diagnoses.len();
-        let right_or = |wrong_reward: &dyn Fn(usize) -> f64| -> Vec<f64> {
-            (0..d * d).map(|i| if i / d == i % d { 1.0 } else { wrong_reward(i / d) }).collect()
-        };
         match &self.utility {
-            Utility::Simple => Ok(right_or(&|_| -1.0)),
+            Utility::Simple => Ok(Payoffs::simple(d)),
             Utility::Matrix(rows) => {
                 let fits = rows.len() == d && rows.iter().all(|r| r.len() == d && r.iter().all(|u| u.is_finite()));
                 if fits {
-                    Ok(rows.concat())
+                    Ok(Payoffs::Matrix(rows.concat()))
                 } else {
                     Err(wrong("utility", format!("{} rows", rows.len()), &format!("{d} rows of {d} finite numbers")))
                 }
@@ -280,7 +278,7 @@ impl DiagQueryConfig {
                 let Some(severities) = severities else {
                     return Err(wrong("utility", "severity", "diagnoses with a severity (DDXPlus has them)"));
                 };
-                Ok(right_or(&|truth| -(1.0 + kappa * (5.0 - severities[truth]) / 4.0)))
+                Ok(Payoffs::Wrong(severities.iter().map(|s| -(1.0 + kappa * (5.0 - s) / 4.0)).collect()))
             }
         }
     }

@@ -5,7 +5,7 @@ use super::episode::{Asked, Episode};
 use super::rules::Rules;
 use crate::diag_query::gain::{entropy_bits, gains};
 use crate::diag_query::model::Belief;
-use crate::diag_query::problem::Problem;
+use crate::diag_query::problem::{Problem, TestKind};
 use retune::env::{CandidateObs, CandidateSpec, Feedback, HistoryEvent, ItemOutcome, TextId, TextTable};
 use std::fmt::Write;
 
@@ -20,6 +20,9 @@ pub struct Encoder {
     diagnoses: usize,
     /// First number of each finding in the state of [`View::Vector`].
     offsets: Vec<usize>,
+    /// First number of each finding in the state of [`View::Signed`], and whether it has one slot a state.
+    signed: Vec<(usize, bool)>,
+    signed_len: usize,
     /// First text of the answers to each finding: its states, then `unknown`.
     answer_texts: Vec<u32>,
     texts: TextTable,
@@ -33,6 +36,12 @@ impl Encoder {
             offsets.push(at);
             at += states + 2;
         }
+        let (mut signed, mut signed_len) = (Vec::with_capacity(rules.states.len()), 0);
+        for (finding, &states) in problem.findings.iter().zip(&rules.states) {
+            let slots = finding.kind == TestKind::Demographic;
+            signed.push((signed_len, slots));
+            signed_len += if slots { states } else { 2 };
+        }
         let given = match config.initial {
             Initial::None => 0,
             Initial::RandomPositive => 1,
@@ -43,6 +52,8 @@ impl Encoder {
             stop: config.stop,
             diagnoses: problem.diagnoses.len(),
             offsets,
+            signed,
+            signed_len,
             answer_texts: Vec::new(),
             texts: TextTable::default(),
             history_len: config.t_max.min(rules.states.len()) + given,
@@ -85,7 +96,7 @@ impl Encoder {
             num_candidates: self.num_candidates(),
             state_dim: match self.view {
                 View::Vector => vector + 2,
-                View::Signed => 2 * findings + 2,
+                View::Signed => self.signed_len + 2,
                 View::Text => 2,
                 View::Belief => self.diagnoses + 3 + findings,
                 View::BeliefGain => self.diagnoses + 3 + 2 * findings,
@@ -104,7 +115,7 @@ impl Encoder {
         let cost = (episode.cost / rules.cost_unit) as f32;
         let mut state = match (self.view, belief) {
             (View::Vector, _) => self.vector(rules, episode),
-            (View::Signed, _) => signed(rules, episode),
+            (View::Signed, _) => self.signed(rules, episode),
             (View::Belief | View::BeliefGain, Some(belief)) => {
                 return self.finish(believed(rules, episode, belief, self.view, [time, cost]), mask, episode);
             }
@@ -147,20 +158,22 @@ impl Encoder {
         }
         state
     }
-}
 
-/// Two numbers a finding: the answer, and whether it was `unknown`.
-fn signed(rules: &Rules, episode: &Episode) -> Vec<f32> {
-    let mut state = vec![0.0; 2 * rules.states.len()];
-    for asked in &episode.asked {
-        let states = rules.states[asked.finding];
-        match asked.reply {
-            None => state[2 * asked.finding + 1] = 1.0,
-            Some(s) if states > 2 => state[2 * asked.finding] = (s + 1) as f32 / states as f32,
-            Some(s) => state[2 * asked.finding] = if s == rules.defaults[asked.finding] { -1.0 } else { 1.0 },
+    /// Two numbers a finding, the answer and whether it was `unknown`; age and sex have one slot a state.
+    fn signed(&self, rules: &Rules, episode: &Episode) -> Vec<f32> {
+        let mut state = vec![0.0; self.signed_len];
+        for asked in &episode.asked {
+            let (states, (at, slots)) = (rules.states[asked.finding], self.signed[asked.finding]);
+            match asked.reply {
+                Some(s) if slots => state[at + s] = 1.0,
+                None if slots => {}
+                None => state[at + 1] = 1.0,
+                Some(s) if states > 2 => state[at] = (s + 1) as f32 / states as f32,
+                Some(s) => state[at] = if s == rules.defaults[asked.finding] { -1.0 } else { 1.0 },
+            }
         }
+        state
     }
-    state
 }
 
 fn believed(rules: &Rules, episode: &Episode, belief: &mut dyn Belief, view: View, rest: [f32; 2]) -> Vec<f32> {

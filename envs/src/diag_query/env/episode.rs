@@ -3,7 +3,7 @@
 use super::config::Initial;
 use super::rules::Rules;
 use crate::diag_query::model::Belief;
-use crate::diag_query::problem::{Case, Problem};
+use crate::diag_query::problem::{Case, Problem, TestKind};
 use retune::env::{EnvError, Status};
 use retune::rng::Seed;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,11 @@ impl Episode {
             Initial::None => Vec::new(),
             Initial::FromData => case.given.clone(),
             Initial::RandomPositive => {
-                let positive = |i: &usize| case.findings[*i].is_some_and(|s| s != problem.findings[*i].default);
+                let positive = |i: &usize| {
+                    let finding = &problem.findings[*i];
+                    let asked = finding.kind != TestKind::Demographic;
+                    asked && case.findings[*i].is_some_and(|s| s != finding.default)
+                };
                 let present: Vec<usize> = (0..case.findings.len()).filter(positive).collect();
                 let mut rng = root(seed).child("initial").index(number).rng();
                 if present.is_empty() { Vec::new() } else { vec![present[rng.below(present.len())]] }

@@ -271,7 +271,7 @@ impl DiagQuery {
                 Shaping::Aarlc { .. } => {}
             }
         }
-        Ok((rules.utilities[truth * rules.diagnoses + diagnosis], shaping))
+        Ok((rules.utilities.of(truth, diagnosis), shaping))
     }
 }
 

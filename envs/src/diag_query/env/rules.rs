@@ -3,6 +3,7 @@
 use super::config::{DiagQueryConfig, Shaping};
 use super::episode::Episode;
 use crate::diag_query::gain::{Channel, entropy_bits};
+use crate::diag_query::payoffs::Payoffs;
 use crate::diag_query::problem::Problem;
 use retune::env::EnvError;
 
@@ -23,8 +24,8 @@ pub struct Rules {
     /// How the attached model thinks that they do.
     pub believed: Channel,
     pub exact: Channel,
-    /// What declaring is worth, `[true, declared]`.
-    pub utilities: Vec<f64>,
+    /// What declaring is worth.
+    pub utilities: Payoffs,
     pub shaping: Shaping,
     pub diagnoses: usize,
     /// H_0: entropy of the attached model before anything is known, nats; 0 without a model.
@@ -93,8 +94,7 @@ impl Rules {
     /// Lowest and highest reward of one step.
     pub fn reward_range(&self) -> (f64, f64) {
         let dearest = self.costs.iter().copied().fold(0.0, f64::max) * self.lambda;
-        let low = self.utilities.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = self.utilities.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = self.utilities.range();
         match self.shaping {
             Shaping::None => (low.min(-dearest), high.max(0.0)),
             Shaping::Aarlc { mu, nu, .. } => {

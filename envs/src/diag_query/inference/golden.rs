@@ -12,14 +12,12 @@ fn evidence(network: &Network, object: &Value) -> EvidenceMap {
     assignment(network, object).into_iter().map(|(v, s)| (v, Evidence::State(s))).collect()
 }
 
-/// The kept tree, trees made for each query, and the memory of answers all give the golden posteriors.
+/// The kept tree, elimination without a tree, trees made for each query, and the memory of answers all give the golden posteriors.
 #[test]
 fn posteriors_and_log_evidence() {
-    let kept = InferenceOptions { memo: 0, ..InferenceOptions::default() };
-    let single = InferenceOptions { reuse_cells: 0, ..kept };
     for (name, network, golden) in shipped() {
-        for options in [kept, single, InferenceOptions::default()] {
-            let mut inference = Inference::new(Arc::clone(&network), options);
+        let remembering = Inference::new(Arc::clone(&network), InferenceOptions::default());
+        for mut inference in super::tests::ways(&network).into_iter().chain([remembering]) {
             for query in golden["posteriors"].as_array().unwrap() {
                 let target = network.find(query["target"].as_str().unwrap()).unwrap();
                 let answer = inference.posterior(target, &evidence(&network, &query["evidence"])).unwrap();
@@ -91,8 +89,7 @@ fn joint_probabilities_of_cases() {
 fn impossible_evidence_is_an_error() {
     let mut tried = 0;
     for (_, network, golden) in shipped() {
-        for options in [InferenceOptions::default(), InferenceOptions { reuse_cells: 0, ..Default::default() }] {
-            let mut inference = Inference::new(Arc::clone(&network), options);
+        for mut inference in super::tests::ways(&network) {
             for query in golden["impossible"].as_array().unwrap() {
                 let target = network.find(query["target"].as_str().unwrap()).unwrap();
                 let found = inference.posterior(target, &evidence(&network, &query["evidence"]));

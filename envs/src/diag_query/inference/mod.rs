@@ -16,13 +16,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Two ways lead to an answer. A junction tree of the whole network with the target as lanes is compiled once per
-//! target and kept with its messages; evidence is entered as differences to the last query. Where that tree would
-//! be large, one is compiled for the query alone: barren variables (no ancestors of target or evidence) are left out
-//! and tables are cut to the evidence first. Where even that would not fit, likelihood weighting answers, with its
-//! standard error, if it is allowed to; otherwise the query is refused before memory is taken.
+//! Three ways lead to an exact answer, all within rounding of each other. Where the junction tree of the whole network with
+//! the target as lanes is small ([`InferenceOptions::reuse_cells`]), it is compiled once per target and kept with its
+//! messages; evidence is entered as differences to the last query. Otherwise barren variables (no ancestors of target or
+//! evidence) are left out, tables are cut to the evidence, and the query is answered by variable elimination; or, with many
+//! variables or tables in one product, by a tree for the query alone, which rescales as it goes. Where even that would not
+//! fit, likelihood weighting answers, with its standard error, if it is allowed to; otherwise the query is refused before
+//! memory is taken. Answers are remembered ([`InferenceOptions::memo`]), and never depend on the order of the evidence.
 
 mod calibration;
+mod direct;
 mod elimination;
 #[cfg(test)]
 mod golden;
@@ -34,6 +37,7 @@ mod weighting;
 
 use super::network::Network;
 pub(super) use calibration::Calibration;
+use direct::{Direct, Weights};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 pub(super) use tree::{LaneTables, Scope, Tree};
@@ -92,9 +96,9 @@ pub struct InferenceOptions {
 }
 
 impl Default for InferenceOptions {
-    /// 2^26 cells (half a gibibyte), 2^14 kept a target, no sampling, 4,096 answers remembered.
+    /// 2^26 cells (half a gibibyte), 3 · 2^10 kept a target, no sampling, 4,096 answers remembered.
     fn default() -> Self {
-        Self { max_cells: 1 << 26, reuse_cells: 1 << 14, samples: 0, seed: 0, memo: 4096 }
+        Self { max_cells: 1 << 26, reuse_cells: 3 << 10, samples: 0, seed: 0, memo: 4096 }
     }
 }
 
@@ -123,6 +127,9 @@ pub struct Answer {
     pub quality: Quality,
 }
 
+/// Most cells of a query that is answered without a tree.
+const DIRECT_CELLS: usize = 1 << 20;
+
 /// The exact form of evidence as a key of the memory of answers.
 type MemoKey = (usize, Vec<(usize, Vec<u64>)>);
 
@@ -134,6 +141,8 @@ pub struct Inference {
     trees: BTreeMap<usize, Option<Calibration>>,
     /// Per target, its tables with the target as the last axis.
     tables: BTreeMap<usize, LaneTables>,
+    /// Buffers of queries without a tree; `None` leaves such queries to trees.
+    direct: Option<Direct>,
     memo: HashMap<MemoKey, Answer>,
     memo_order: VecDeque<MemoKey>,
 }
@@ -144,7 +153,8 @@ impl Inference {
     pub fn new(network: Arc<Network>, options: InferenceOptions) -> Self {
         let (trees, tables) = (BTreeMap::new(), BTreeMap::new());
         let (memo, memo_order) = (HashMap::new(), VecDeque::new());
-        Self { network, options, trees, tables, memo, memo_order }
+        let direct = Some(Direct::new(&network));
+        Self { network, options, trees, tables, direct, memo, memo_order }
     }
 
     /// The network.
@@ -234,10 +244,17 @@ impl Inference {
                     calibration.set(v, Some(&e.likelihood(states)));
                 }
             }
-            return answer(calibration, evidence.get(&target));
+            return answer(calibration.lanes(), evidence.get(&target));
+        }
+        let limit = self.options.max_cells.min(DIRECT_CELLS);
+        let class = &self.tables[&target];
+        if let Some(direct) = &mut self.direct
+            && let Some(Weights { lanes, log_scale, .. }) = direct.weights(&self.network, class, evidence, limit)
+        {
+            return answer((lanes, log_scale), evidence.get(&target));
         }
         match self.compile_for(target, evidence) {
-            Ok(mut calibration) => answer(&mut calibration, evidence.get(&target)),
+            Ok(mut calibration) => answer(calibration.lanes(), evidence.get(&target)),
             Err(_) if self.options.samples > 0 => {
                 weighting::posterior(&self.network, target, evidence, self.options.samples, self.options.seed)
             }
@@ -304,9 +321,11 @@ pub(super) fn check_evidence(name: &str, states: usize, evidence: &Evidence) -> 
     }
 }
 
-/// Turns the lanes of a calibrated tree into an answer.
-fn answer(calibration: &mut Calibration, of_class: Option<&Evidence>) -> Result<Answer, InferenceError> {
-    let (mut probabilities, log_scale) = calibration.lanes();
+/// Turns the weight of each state of the target, known up to the factor `exp(-log_scale)`, into an answer.
+fn answer(
+    (mut probabilities, log_scale): (Vec<f64>, f64),
+    of_class: Option<&Evidence>,
+) -> Result<Answer, InferenceError> {
     if let Some(evidence) = of_class {
         let likelihood = evidence.likelihood(probabilities.len());
         probabilities.iter_mut().zip(likelihood).for_each(|(p, l)| *p *= l);

@@ -60,6 +60,15 @@ fn random_evidence(network: &Network, rng: &mut StreamRng, count: usize) -> Evid
     evidence
 }
 
+/// A kept tree, elimination without a tree, and a tree for each query.
+pub(super) fn ways(network: &Arc<Network>) -> [Inference; 3] {
+    let kept = InferenceOptions { memo: 0, reuse_cells: 1 << 18, ..InferenceOptions::default() };
+    let single = InferenceOptions { reuse_cells: 0, ..kept };
+    let [kept, direct, mut tree] = [kept, single, single].map(|options| Inference::new(Arc::clone(network), options));
+    tree.direct = None;
+    [kept, direct, tree]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -71,8 +80,7 @@ proptest! {
         let target = rng.below(n);
         let sums = enumerate(&network, target, &evidence);
         let total: f64 = sums.iter().sum();
-        for options in [InferenceOptions::default(), InferenceOptions { reuse_cells: 0, ..Default::default() }] {
-            let mut inference = Inference::new(Arc::clone(&network), options);
+        for mut inference in ways(&network) {
             let answer = inference.posterior(target, &evidence).unwrap();
             let expected: Vec<f64> = sums.iter().map(|s| s / total).collect();
             prop_assert!(worst(&answer.probabilities, &expected) < 1e-12);
@@ -223,8 +231,8 @@ fn a_thousand_findings_do_not_underflow() {
     let evidence: EvidenceMap = (1..n).map(|v| (v, Evidence::State(0))).collect();
     let (a, b) = (1000.0 * 0.1f64.ln(), 1000.0 * (0.1f64 + 1e-4).ln());
     let expected = 1.0 / (1.0 + (b - a).exp());
-    for options in [InferenceOptions::default(), InferenceOptions { reuse_cells: 0, ..Default::default() }] {
-        let answer = Inference::new(Arc::clone(&network), options).posterior(0, &evidence).unwrap();
+    for mut inference in ways(&network) {
+        let answer = inference.posterior(0, &evidence).unwrap();
         assert!((answer.probabilities[0] - expected).abs() < 1e-9, "{answer:?}");
         assert!((answer.log_evidence - (0.5 * (1.0 + (b - a).exp())).ln() - a).abs() < 1e-6);
     }
@@ -332,4 +340,32 @@ fn bad_queries_are_refused() {
     }
     assert!(NetworkModel::new(&network, 0, &[1, 0], 1 << 20).is_err());
     assert!(NetworkModel::new(&network, 0, &[1, 1], 1 << 20).is_err());
+}
+
+/// A hidden cause of forty findings: their product leaves the range of f64, so that a tree must take over.
+#[test]
+fn many_factors_of_one_variable_do_not_underflow() {
+    let binary = |name: String, parents: Vec<usize>, table: Vec<f64>| Variable {
+        name,
+        states: vec!["a".into(), "b".into()],
+        parents,
+        table,
+    };
+    let mut variables =
+        vec![binary("y".into(), vec![], vec![0.5, 0.5]), binary("hidden".into(), vec![0], vec![0.9, 0.1, 0.2, 0.8])];
+    let tiny = 1e-10;
+    for i in 0..40 {
+        variables.push(binary(format!("x{i:02}"), vec![1], vec![tiny, 1.0 - tiny, 2.0 * tiny, 1.0 - 2.0 * tiny]));
+    }
+    let network = Arc::new(Network::new("wide".into(), variables).unwrap());
+    let evidence: EvidenceMap = (2..42).map(|v| (v, Evidence::State(0))).collect();
+    // P(e | hidden) is tiny^40 times 1 or 2^40.
+    let of = |p: f64| p + (1.0 - p) * 2f64.powi(40);
+    let expected = of(0.9) / (of(0.9) + of(0.2));
+    for mut inference in ways(&network) {
+        let answer = inference.posterior(0, &evidence).unwrap();
+        assert!((answer.probabilities[0] - expected).abs() < 1e-12, "{answer:?}");
+        let log = (0.5 * (of(0.9) + of(0.2))).ln() + 40.0 * tiny.ln();
+        assert!((answer.log_evidence - log).abs() < 1e-9, "{answer:?}");
+    }
 }

@@ -47,6 +47,21 @@ impl LaneTables {
         };
         Self { class, lanes, tables: (0..network.len()).map(turned).collect() }
     }
+
+    /// The class variable.
+    pub fn class(&self) -> usize {
+        self.class
+    }
+
+    /// States of the class variable.
+    pub fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// The table of a variable `[other members of its family, lanes]`, if the class is among them.
+    pub fn table(&self, v: usize) -> Option<&[f64]> {
+        self.tables[v].as_deref()
+    }
 }
 
 /// A neighbour of a clique.

@@ -140,10 +140,10 @@ fn a_table_plays_as_an_environment() {
     assert!(report.passed(), "{report:#?}");
 }
 
-/// The size of the release of 2025-01-16: 12,680 diseases, 11,282 terms, 254,621 rows.
+/// A tenth of the release of 2025-01-16 in both directions; the example `hpo_scale` measures its full size.
 #[test]
-fn a_table_of_full_size_loads_and_steps() {
-    let (diseases, terms, each) = (12_680, 11_282, 20);
+fn a_table_of_many_diseases_loads_and_steps() {
+    let (diseases, terms, each) = (1_268, 1_128, 20);
     let mut obo = String::from("[Term]\nid: HP:0\nname: All\n");
     (1..terms).for_each(|t| obo += &format!("[Term]\nid: HP:{t}\nname: Term {t}\nis_a: HP:{} ! up\n", (t - 1) / 4));
     let ontology = read_obo("hp.obo", obo.as_bytes()).unwrap();
@@ -155,13 +155,110 @@ fn a_table_of_full_size_loads_and_steps() {
         }
     }
     let options = HpoOptions::default();
-    let table = read_hpoa("p.hpoa", rows.as_bytes(), &ontology, &options).unwrap();
-    assert_eq!(table.diseases.len(), diseases);
-    let problem = Arc::new(table.problem("hpo", &ontology, &options).unwrap());
+    let read = |options: &HpoOptions| read_hpoa("p.hpoa", rows.as_bytes(), &ontology, options).unwrap();
+    assert_eq!(read(&options).diseases.len(), diseases);
+    let some = read(&HpoOptions { prefix: "ORPHA:".into(), min_terms: 20, max_diseases: Some(200), ..options.clone() });
+    assert!(some.diseases.len() == 200 && some.rates.iter().all(|r| r.len() >= 20));
+    let problem = Arc::new(read(&options).problem("hpo", &ontology, &options).unwrap());
     let config = DiagQueryConfig { view: View::BeliefGain, initial: Initial::RandomPositive, ..Default::default() };
     let mut env = DiagQuery::new(problem, config).unwrap();
     let obs = env.reset(Some(1)).unwrap();
     let open = obs.mask.iter().position(|open| *open).unwrap();
     let step = env.step(&retune::env::Slate(vec![open as u32])).unwrap();
     assert_eq!(step.obs.state.len(), obs.state.len());
+}
+
+const RATES: &str = "disease,finding,rate,prior\nflu,fever,0.9,3\nflu,cough,1,\ncold,cough,0.5,1\n";
+
+#[test]
+fn a_table_of_ones_own_is_a_problem() {
+    let table = read_rates("r.csv", RATES.as_bytes()).unwrap();
+    assert_eq!(table.rates, [(0, 0, 0.9), (0, 1, 1.0), (1, 1, 0.5)]);
+    let json = r#"{"diseases": [{"name": "flu", "prior": 3, "rates": {"fever": 0.9, "cough": 1}},
+        {"name": "cold", "prior": 1, "rates": {"cough": 0.5}}], "findings": ["fever", "cough"]}"#;
+    let of_json = read_rates_json("r.json", json.as_bytes()).unwrap();
+    assert_eq!(
+        (&of_json.diseases, &of_json.findings, &of_json.prior),
+        (&table.diseases, &table.findings, &table.prior)
+    );
+    for table in [table, of_json] {
+        let problem = table.problem("mine", BACKGROUND).unwrap();
+        let mut belief = problem.model.as_ref().unwrap().begin();
+        assert!(worst(belief.posterior(), &[0.75, 0.25]) < 1e-15);
+        // Clipped and background rates.
+        assert!(worst(belief.conditionals(1), &[0.001, 0.5, 0.999, 0.5]) < 1e-15);
+        assert!(worst(belief.conditionals(0), &[0.1, 0.999, 0.9, 0.001]) < 1e-15);
+        belief.observe(0, &[0.0, 1.0]).unwrap();
+        assert!((belief.posterior()[0] - 2.7 / 2.701).abs() < 1e-12);
+    }
+    let plain = read_rates("r.csv", b"rate,finding,disease\n.5,a,x\n.5,a,y\n").unwrap();
+    assert_eq!(plain.prior, [1.0, 1.0]);
+    assert!(plain.problem("x", 0.0).unwrap_err().to_string().contains("background"));
+}
+
+#[test]
+fn each_mistake_of_a_table_of_rates_has_its_line() {
+    let head = "disease,finding,rate,prior\n";
+    for (rows, expected) in [
+        ("a,x,0.5,\na,x,0.5,\n", "r.csv: line 3: a and x stand together a second time (first on line 2)"),
+        ("a,x,1.5,\n", "line 2: rate 1.5, expected a number from 0 to 1"),
+        ("a,x,NaN,\n", "line 2: rate NaN"),
+        ("a,x,,\n", "line 2: rate ,"),
+        (",x,0.5,\n", "line 2: the disease has no name"),
+        ("a,,0.5,\n", "line 2: the finding has no name"),
+        ("a,x,0.5,-1\n", "line 2: prior -1, expected a finite number from 0"),
+        ("a,x,0.5,inf\n", "line 2: prior inf"),
+        ("a,x,0.5,1\na,y,0.5,2\n", "line 3: a has prior 2 here and 1 above"),
+        ("a,x,0.5,1\nb,x,0.5,\n", "b has no prior, expected one for all"),
+        ("a,x\n", "line 2"),
+        ("", "no rates"),
+    ] {
+        let found = read_rates("r.csv", format!("{head}{rows}").as_bytes()).unwrap_err().to_string();
+        assert!(found.contains(expected), "{found}");
+    }
+    let found = read_rates("r.csv", b"disease,rate\na,1\n").unwrap_err().to_string();
+    assert!(found.contains("line 1: there is no column finding"), "{found}");
+    let zero = read_rates("r.csv", format!("{head}a,x,0.5,0\n").as_bytes()).unwrap().problem("z", 0.1);
+    assert!(zero.unwrap_err().to_string().contains("prior"));
+    for (json, expected) in [
+        ("{\"diseases\": [\n", "r.json: line 2: EOF"),
+        (r#"{"diseases": []}"#, "no rates"),
+        (r#"{"diseases": [{"name": "a", "rates": {"x": 2}}]}"#, "disease a: rate 2"),
+        (r#"{"diseases": [{"name": "a", "rates": {"x": 1}}], "findings": ["y"]}"#, "there is no finding x among"),
+        (r#"{"diseases": [{"name": "a", "rates": {"x": 1}}], "findings": ["x", "x"]}"#, "finding x stands twice"),
+        (r#"{"diseases": [{"name": "a", "rates": {}}, {"name": "a", "rates": {}}]}"#, "disease a: stands twice"),
+        (r#"{"diseases": [{"name": "a", "rates": {}, "odd": 1}]}"#, "unknown field `odd`"),
+    ] {
+        let found = read_rates_json("r.json", json.as_bytes()).unwrap_err().to_string();
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn damaged_tables_are_read_or_refused(
+        at in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..8),
+        which in 0..4usize,
+    ) {
+        let json = r#"{"diseases": [{"name": "flu", "prior": 3, "rates": {"fever": 0.9}}], "findings": ["fever"]}"#;
+        let hpoa = row("ORPHA:10", "", "HP:3", "HP:0040281", "P") + &row("ORPHA:11", "NOT", "HP:2", "", "P");
+        let mut file = [RATES, json, OBO, &hpoa][which].as_bytes().to_vec();
+        let at = at.index(file.len());
+        let end = (at + bytes.len()).min(file.len());
+        file.splice(at..end, bytes);
+        for damaged in [&file[..], &file[..at]] {
+            let outcome = match which {
+                0 => read_rates("f", damaged).map(drop),
+                1 => read_rates_json("f", damaged).map(drop),
+                2 => read_obo("f", damaged).map(drop),
+                _ => read_hpoa("f", damaged, &ontology(), &HpoOptions::default()).map(drop),
+            };
+            if let Err(error) = outcome {
+                prop_assert!(error.to_string().starts_with("f: "), "{error}");
+            }
+        }
+    }
 }
