@@ -8,6 +8,7 @@ use crate::reinforce::{ReinforceAgent, ReinforceConfig};
 use crate::supervised::{SupervisedAgent, SupervisedConfig};
 use crate::supervised_planner::{PlannerAgent, PlannerConfig};
 use crate::supervised_then_q_learning::WarmStartConfig;
+use crate::top_k_reinforce::{TopKReinforceAgent, TopKReinforceConfig};
 use crate::{sarsa, supervised_then_q_learning};
 use candle_core::Device;
 use retune::agent::Agent;
@@ -32,6 +33,8 @@ pub enum AgentKind {
     QLearning,
     /// [`crate::reinforce`].
     Reinforce,
+    /// [`crate::top_k_reinforce`].
+    TopKReinforce,
     /// [`crate::supervised_then_q_learning`].
     SupervisedThenQLearning,
     /// [`crate::supervised_planner`].
@@ -52,13 +55,14 @@ pub enum Role {
 
 impl AgentKind {
     /// All kinds, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Random,
         Self::Popular,
         Self::Supervised,
         Self::Sarsa,
         Self::QLearning,
         Self::Reinforce,
+        Self::TopKReinforce,
         Self::SupervisedThenQLearning,
         Self::SupervisedPlanner,
     ];
@@ -73,6 +77,7 @@ impl AgentKind {
             Self::Sarsa => "sarsa",
             Self::QLearning => "q_learning",
             Self::Reinforce => "reinforce",
+            Self::TopKReinforce => "top_k_reinforce",
             Self::SupervisedThenQLearning => "supervised_then_q_learning",
             Self::SupervisedPlanner => "supervised_planner",
         }
@@ -88,6 +93,9 @@ impl AgentKind {
             Self::Sarsa => "slate values of its own behaviour, with a value for nothing chosen",
             Self::QLearning => "slate values of the best behaviour, with a value for nothing chosen",
             Self::Reinforce => "policy gradient over slates with a baseline and an entropy bonus",
+            Self::TopKReinforce => {
+                "policy gradient on replayed slates, corrected for who acted and for the slate's size"
+            }
             Self::SupervisedThenQLearning => "q_learning that begins as a supervised model, on the same budget",
             Self::SupervisedPlanner => "learns clicks and qualities, then plans with the budget rule it is told",
         }
@@ -98,7 +106,9 @@ impl AgentKind {
     pub fn role(self) -> Role {
         match self {
             Self::Random | Self::Popular | Self::Supervised => Role::Supervised,
-            Self::Sarsa | Self::QLearning | Self::Reinforce | Self::SupervisedThenQLearning => Role::Rl,
+            Self::Sarsa | Self::QLearning | Self::Reinforce | Self::TopKReinforce | Self::SupervisedThenQLearning => {
+                Role::Rl
+            }
             Self::SupervisedPlanner => Role::Reference,
         }
     }
@@ -130,6 +140,8 @@ pub struct AgentConfig {
     pub sarsa: QLearningConfig,
     /// `reinforce`.
     pub reinforce: ReinforceConfig,
+    /// `top_k_reinforce`.
+    pub top_k_reinforce: TopKReinforceConfig,
     /// `supervised_then_q_learning`.
     pub supervised_then_q_learning: WarmStartConfig,
     /// `supervised_planner`.
@@ -147,6 +159,7 @@ impl AgentConfig {
         self.q_learning.validate("q_learning")?;
         self.sarsa.validate("sarsa")?;
         self.reinforce.validate()?;
+        self.top_k_reinforce.validate()?;
         self.supervised_then_q_learning.validate()?;
         self.supervised_planner.validate()
     }
@@ -179,6 +192,7 @@ pub fn build_agent(
         AgentKind::Sarsa => Box::new(sarsa::agent(setup, &config.sarsa)?),
         AgentKind::QLearning => Box::new(ValueAgent::new(setup, &config.q_learning, NextSlate::Best, 0)?),
         AgentKind::Reinforce => Box::new(ReinforceAgent::new(setup, &config.reinforce)?),
+        AgentKind::TopKReinforce => Box::new(TopKReinforceAgent::new(setup, &config.top_k_reinforce)?),
         AgentKind::SupervisedThenQLearning => {
             Box::new(supervised_then_q_learning::agent(setup, &config.supervised_then_q_learning)?)
         }

@@ -28,6 +28,7 @@ pub mod targets;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod top_k_reinforce;
 
 pub use config::{AgentConfig, AgentKind, Role, build_agent};
 pub use learning::{LearningConfig, Setup, TextModel};

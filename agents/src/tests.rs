@@ -1,6 +1,7 @@
 //! What every agent must do.
 
 use crate::testing::{DynAgent, bandit_value_of, build, go_on, runner, score, train};
+use crate::top_k_reinforce::TopKReinforceConfig;
 use crate::{AgentConfig, AgentKind, LearningConfig, Role, TextModel, build_agent};
 use candle_core::Device;
 use retune::Error;
@@ -29,6 +30,7 @@ fn config() -> AgentConfig {
             hidden: 8,
             ..LearningConfig::default()
         },
+        top_k_reinforce: TopKReinforceConfig { replay_size: 150, ..TopKReinforceConfig::default() },
         ..AgentConfig::default()
     }
 }
@@ -125,7 +127,8 @@ fn all_arms_get_the_same_steps_and_updates() {
         let ledger = agent.learner().ledger();
         assert_eq!(ledger.env_steps, 600, "{}", kind.name());
         assert_eq!(ledger.updates, if kind.is_trained() { 27 } else { 0 }, "{}", kind.name());
-        assert_eq!(ledger.labels > 0, !matches!(kind, AgentKind::Random | AgentKind::Reinforce), "{}", kind.name());
+        let unlabelled = matches!(kind, AgentKind::Random | AgentKind::Reinforce | AgentKind::TopKReinforce);
+        assert_eq!(ledger.labels > 0, !unlabelled, "{}", kind.name());
         assert_eq!(ledger.forward_tokens + ledger.backward_tokens, 0, "{}", kind.name());
     }
 }
@@ -199,7 +202,9 @@ fn gradients_and_labels_lead_to_better_slates_than_chance() {
     let runner = RunnerConfig { num_envs: 10, shard_size: 10, steps_per_round: 20, actors: 0 };
     let spec = SlateBandit::features().spec().clone();
     let (best, random) = (SlateBandit::best_return(), SlateBandit::random_return());
-    for kind in [AgentKind::Supervised, AgentKind::Reinforce, AgentKind::SupervisedThenQLearning] {
+    for kind in
+        [AgentKind::Supervised, AgentKind::Reinforce, AgentKind::TopKReinforce, AgentKind::SupervisedThenQLearning]
+    {
         for seed in [1, 2, 3] {
             let seed = Seed::root(seed);
             let mut agent = build(kind, &config, &spec, seed);
@@ -286,6 +291,7 @@ fn bad_settings_are_refused_by_name() {
             "q_learning.target_network.hard.updates = 0: must be at least 1",
         ),
         (r#"{"q_learning":{"epsilon":{"end":1.5}}}"#, "q_learning.epsilon.end = 1.5: must be between 0 and 1"),
+        (r#"{"top_k_reinforce":{"replay_size":0}}"#, "top_k_reinforce.replay_size = 0: must be at least 1"),
         (r#"{"reinforce":{"gae_lambda":1.1}}"#, "reinforce.gae_lambda = 1.1: must be between 0 and 1"),
         (
             r#"{"supervised_then_q_learning":{"supervised_share":2.0}}"#,
@@ -380,7 +386,7 @@ mod texts {
         let config = AgentConfig { learning, ..AgentConfig::default() };
         let runner_config = RunnerConfig { num_envs: 4, shard_size: 4, steps_per_round: 10, actors: 0 };
         let mut text = model(TrainMode::Lora);
-        for kind in [AgentKind::QLearning, AgentKind::Reinforce, AgentKind::Supervised] {
+        for kind in [AgentKind::QLearning, AgentKind::Reinforce, AgentKind::TopKReinforce, AgentKind::Supervised] {
             let seed = Seed::root(2);
             // Each gets a cache of its own: what a shared one saves is counted in the ledger.
             let mut fresh = || {

@@ -17,12 +17,14 @@ mod tests;
 pub use config::{Bootstrap, Distribution, DqnConfig, Exploration, Prioritized};
 
 use crate::learning::Setup;
+use crate::net::Outputs;
 use actor::DqnActor;
 use learner::DqnLearner;
 use retune::Result;
 use retune::agent::{Actor, Agent, Learner};
 use retune::env::{CandidateObs, Slate};
 use returns::Returns;
+use std::sync::Arc;
 
 /// An agent that learns the values of single candidates from replayed experience.
 pub struct DqnAgent {
@@ -38,6 +40,21 @@ impl DqnAgent {
     /// candidates of which one is chosen.
     pub fn new(setup: &Setup<'_>, config: &DqnConfig, section: &str) -> Result<Self> {
         Ok(Self { config: config.clone(), learner: DqnLearner::new(setup, config, section)? })
+    }
+
+    /// Mean return of every candidate of each observation under the current parameters, without noise:
+    /// `[observations, num_candidates]`. Those of candidates that may not be chosen mean nothing.
+    ///
+    /// # Errors
+    /// If an observation does not have the shapes of the env, or a value is not finite.
+    pub fn values(&mut self, obs: &[Arc<CandidateObs>]) -> Result<Vec<f64>> {
+        let snapshot = self.learner.snapshot(&[])?;
+        let mut predictor = self.learner.network().predictor()?;
+        predictor.load(&snapshot)?;
+        let mut outputs = Outputs::default();
+        predictor.predict(obs, None, &mut outputs)?;
+        let returns = Returns::new(&self.config)?;
+        Ok(outputs.head(0).chunks(returns.width()).map(|row| returns.mean(row)).collect())
     }
 
     #[cfg(test)]

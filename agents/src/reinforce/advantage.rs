@@ -28,6 +28,16 @@ pub(super) fn advantages(steps: &[StepValue], gamma: f64, lambda: f64) -> Vec<f6
     out
 }
 
+/// Brings advantages to mean 0 and standard deviation 1.
+pub(crate) fn normalise(advantages: &mut [f64]) {
+    let count = advantages.len().max(1) as f64;
+    let mean = advantages.iter().sum::<f64>() / count;
+    let variance = advantages.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / count;
+    for advantage in advantages {
+        *advantage = (*advantage - mean) / (variance.sqrt() + 1e-8);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

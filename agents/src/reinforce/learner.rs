@@ -1,7 +1,7 @@
 //! The whole update rule of the slate policy gradient.
 
 use super::ReinforceConfig;
-use super::advantage::{StepValue, advantages};
+use super::advantage::{StepValue, advantages, normalise};
 use super::plackett_luce::statistics;
 use crate::learning::{ReturnStatistics, Trainer, ValueUnit};
 use candle_core::{DType, Tensor};
@@ -68,7 +68,9 @@ impl ReinforceLearner {
                 samples.push(Sample { step, advantage, target: (advantage + value - unit.level) / unit.scale });
             }
         }
-        normalise(&mut samples);
+        let mut all: Vec<f64> = samples.iter().map(|s| s.advantage).collect();
+        normalise(&mut all);
+        samples.iter_mut().zip(all).for_each(|(sample, advantage)| sample.advantage = advantage);
         Ok(samples)
     }
 
@@ -103,16 +105,6 @@ impl ReinforceLearner {
             ("entropy".to_owned(), number(&entropy)?),
             ("grad_norm".to_owned(), outcome.grad_norm),
         ]))
-    }
-}
-
-/// Advantages of the round with mean 0 and standard deviation 1.
-fn normalise(samples: &mut [Sample]) {
-    let count = samples.len().max(1) as f64;
-    let mean = samples.iter().map(|s| s.advantage).sum::<f64>() / count;
-    let variance = samples.iter().map(|s| (s.advantage - mean).powi(2)).sum::<f64>() / count;
-    for sample in samples {
-        sample.advantage = (sample.advantage - mean) / (variance.sqrt() + 1e-8);
     }
 }
 

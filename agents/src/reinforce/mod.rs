@@ -3,10 +3,10 @@
 //! Metrics, means over the updates of a round: `loss`; `policy_loss`; `value_loss`, half the squared error of the
 //! baseline in units of its scale; `entropy` of the first draw of a slate in nats; `grad_norm` before clipping.
 
-mod advantage;
+pub(crate) mod advantage;
 mod config;
 mod learner;
-mod plackett_luce;
+pub(crate) mod plackett_luce;
 
 pub use config::ReinforceConfig;
 
@@ -32,28 +32,37 @@ impl ReinforceAgent {
     /// # Errors
     /// [`retune::Error::Config`] if a setting is out of range or the env does not offer candidates and slates.
     pub fn new(setup: &Setup<'_>, config: &ReinforceConfig) -> Result<Self> {
-        let plan = ModelPlan {
-            // A softmax over candidates follows: a bias would cancel.
-            towers: vec![Tower { name: "policy".into(), hidden: setup.learning.hidden, bias: false }],
-            state_outputs: 1,
-            parts: &[
-                Part { name: "policy.inner.", rate: 1.0, decay: Some(config.interaction_decay) },
-                Part { name: "state.", rate: 1.0, decay: Some(config.baseline_decay) },
-            ],
-        };
-        // The gradient is that of the policy that acted, so the last parameters act, not their average.
-        let learning = LearningConfig { average_decay: 0.0, ..setup.learning.clone() };
-        let trainer = Trainer::new(&Setup { learning: &learning, ..*setup }, plan)?;
+        let trainer = trainer(setup, config.interaction_decay, config.baseline_decay)?;
         let slate_size = setup.slate_size()?;
         let shuffle = setup.seed.child("shuffle").rng();
         Ok(Self { slate_size, learner: ReinforceLearner::new(config, slate_size, trainer, shuffle) })
     }
 }
 
+/// A policy over candidates and a baseline, each with a weight decay of its own: of the part of the policy in which
+/// state and candidate meet, and of the baseline.
+///
+/// # Errors
+/// If a setting is out of range or the env does not offer candidates.
+pub(crate) fn trainer(setup: &Setup<'_>, interaction_decay: f64, baseline_decay: f64) -> Result<Trainer> {
+    let plan = ModelPlan {
+        // A softmax over candidates follows: a bias would cancel.
+        towers: vec![Tower { name: "policy".into(), hidden: setup.learning.hidden, bias: false }],
+        state_outputs: 1,
+        parts: &[
+            Part { name: "policy.inner.", rate: 1.0, decay: Some(interaction_decay) },
+            Part { name: "state.", rate: 1.0, decay: Some(baseline_decay) },
+        ],
+    };
+    // The gradient is that of the policy that acted, so the last parameters act, not their average.
+    let learning = LearningConfig { average_decay: 0.0, ..setup.learning.clone() };
+    Trainer::new(&Setup { learning: &learning, ..*setup }, plan)
+}
+
 impl Agent<CandidateObs, Slate> for ReinforceAgent {
     fn make_actor(&self) -> Result<Box<dyn Actor<CandidateObs, Slate>>> {
         let scorer: Scorer = self.learner.trainer().scorer().clone();
-        Ok(Box::new(SlateActor { policy: Policy::new(scorer), slate_size: self.slate_size }))
+        Ok(Box::new(SlateActor::new(scorer, self.slate_size)))
     }
 
     fn learner(&mut self) -> &mut dyn Learner<CandidateObs, Slate> {
@@ -62,9 +71,16 @@ impl Agent<CandidateObs, Slate> for ReinforceAgent {
 }
 
 /// Draws slates in training, takes the most likely items in evaluation.
-struct SlateActor {
+pub(crate) struct SlateActor {
     policy: Policy,
     slate_size: usize,
+}
+
+impl SlateActor {
+    /// Slates of `slate_size` by the first tower of `scorer`.
+    pub fn new(scorer: Scorer, slate_size: usize) -> Self {
+        Self { policy: Policy::new(scorer), slate_size }
+    }
 }
 
 impl Actor<CandidateObs, Slate> for SlateActor {

@@ -12,14 +12,14 @@ const NEVER: f32 = -1e9;
 
 /// A slate drawn by adding Gumbel noise to the logits and taking the largest (Yellott 1977; Kool et al.,
 /// arXiv:1903.06059), which has exactly this distribution.
-pub(super) fn sample(logits: &[f64], mask: &[bool], size: usize, rng: &mut StreamRng) -> Result<Slate> {
+pub(crate) fn sample(logits: &[f64], mask: &[bool], size: usize, rng: &mut StreamRng) -> Result<Slate> {
     // Noise is drawn for illegal items too, so that what is drawn does not depend on the mask.
     let noisy: Vec<f64> = logits.iter().map(|l| l + rng.gumbel()).collect();
     ranked(mask, size, |i| noisy[i])
 }
 
 /// Log-probability of an ordered slate.
-pub(super) fn log_prob(logits: &[f64], mask: &[bool], slate: &[u32]) -> f64 {
+pub(crate) fn log_prob(logits: &[f64], mask: &[bool], slate: &[u32]) -> f64 {
     let mut left: Vec<usize> = (0..logits.len()).filter(|&i| mask[i]).collect();
     let mut total = 0.0;
     for &chosen in slate {
@@ -33,7 +33,7 @@ pub(super) fn log_prob(logits: &[f64], mask: &[bool], slate: &[u32]) -> f64 {
 }
 
 /// Log-probabilities and entropy of the first draw, as part of the graph.
-pub(super) struct SlateStatistics {
+pub(crate) struct SlateStatistics {
     /// `[1, batch]`.
     pub log_prob: Tensor,
     /// Entropy of the first draw, `[1, batch]`. That of whole slates has no closed form; the first draw has all logits.
@@ -45,13 +45,10 @@ pub(super) struct SlateStatistics {
 /// # Shapes
 /// `logits`: `[num_candidates, batch]`; `mask`: `[batch, num_candidates]`, 1 for legal; `slates`:
 /// `[batch, slate_size]`.
-pub(super) fn statistics(logits: &Tensor, mask: &[u8], slates: &[u32], size: usize) -> Result<SlateStatistics> {
+pub(crate) fn statistics(logits: &Tensor, mask: &[u8], slates: &[u32], size: usize) -> Result<SlateStatistics> {
     let (items, batch) = logits.dims2()?;
     let device = logits.device();
-    let mut closed = vec![0.0f32; items * batch];
-    for (at, _) in mask.iter().enumerate().filter(|(_, m)| **m == 0) {
-        closed[(at % items) * batch + at / items] = NEVER;
-    }
+    let mut closed = closed(mask, items, batch);
     let mut total: Option<Tensor> = None;
     let mut entropy = None;
     for j in 0..size {
@@ -78,6 +75,26 @@ pub(super) fn statistics(logits: &Tensor, mask: &[u8], slates: &[u32], size: usi
     }
     let zero = || Tensor::zeros((1, batch), logits.dtype(), device);
     Ok(SlateStatistics { log_prob: total.map_or_else(zero, Ok)?, entropy: entropy.map_or_else(zero, Ok)? })
+}
+
+/// Log-probability of the first draw for every item, differentiable: `[num_candidates, batch]`, far below any other
+/// for items that may not be chosen. Shapes as in [`statistics`].
+pub(crate) fn item_log_probs(logits: &Tensor, mask: &[u8]) -> Result<Tensor> {
+    let (items, batch) = logits.dims2()?;
+    let open = (logits + Tensor::from_vec(closed(mask, items, batch), (items, batch), logits.device())?)?;
+    // The largest logit is a constant as far as the gradient goes: it cancels.
+    let shifted = open.broadcast_sub(&open.max_keepdim(0)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(0)?.log()?;
+    Ok(shifted.broadcast_sub(&log_sum)?)
+}
+
+/// What is added to the logits, `[num_candidates, batch]`: [`NEVER`] for illegal items.
+fn closed(mask: &[u8], items: usize, batch: usize) -> Vec<f32> {
+    let mut closed = vec![0.0f32; items * batch];
+    for (at, _) in mask.iter().enumerate().filter(|(_, m)| **m == 0) {
+        closed[(at % items) * batch + at / items] = NEVER;
+    }
+    closed
 }
 
 #[cfg(test)]
@@ -138,6 +155,11 @@ mod tests {
             let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
             assert!((f64::from(grad[i]) - numeric).abs() < 1e-4, "item {i}: {} not {numeric}", grad[i]);
         }
+        let items = item_log_probs(&logits, &mask).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (i, item) in items.iter().enumerate().filter(|(i, _)| MASK[*i]) {
+            assert!((f64::from(*item) - log_prob(&LOGITS, &MASK, &[i as u32])).abs() < 1e-5, "item {i}: {item}");
+        }
+        assert!(items[3] < -1e8, "an illegal item has no probability");
         let p: Vec<f64> = [0usize, 1, 2, 4].iter().map(|&i| log_prob(&LOGITS, &MASK, &[i as u32]).exp()).collect();
         let entropy: f64 = -p.iter().map(|p| p * p.ln()).sum::<f64>();
         let got = got.entropy.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];

@@ -18,6 +18,7 @@ use retune_agents::reinforce::ReinforceConfig;
 use retune_agents::supervised::SupervisedConfig;
 use retune_agents::supervised_planner::{BudgetRule, PlannerConfig};
 use retune_agents::supervised_then_q_learning::WarmStartConfig;
+use retune_agents::top_k_reinforce::TopKReinforceConfig;
 use retune_agents::{AgentConfig, AgentKind, LearningConfig, TextModel, build_agent};
 use retune_envs::rec_sim::interest_evolution::EvolutionModel;
 use serde::Deserialize;
@@ -78,6 +79,8 @@ struct AgentSettings {
     vf_coef: f64,
     max_ratio: f64,
     baseline_decay: f64,
+    replay_size: usize,
+    top_k: bool,
 }
 
 impl AgentSettings {
@@ -107,6 +110,7 @@ impl AgentSettings {
                 interaction_decay,
                 baseline_decay: self.baseline_decay,
             },
+            top_k_reinforce: self.top_k_reinforce(),
             supervised_then_q_learning: WarmStartConfig {
                 supervised_share: self.supervised_share,
                 q_learning: QLearningConfig { epsilon: warm, ..self.q_learning() },
@@ -117,6 +121,19 @@ impl AgentSettings {
                 quality_hidden: interaction_hidden,
                 interaction_decay,
             },
+        }
+    }
+
+    fn top_k_reinforce(&self) -> TopKReinforceConfig {
+        TopKReinforceConfig {
+            gamma: self.gamma,
+            ent_coef: self.ent_coef,
+            vf_coef: self.vf_coef,
+            max_ratio: self.max_ratio,
+            replay_size: self.replay_size,
+            top_k: self.top_k,
+            interaction_decay: self.interaction_decay,
+            baseline_decay: self.baseline_decay,
         }
     }
 
@@ -192,6 +209,12 @@ pub fn check(config: &RecSimConfig, arms: &[Arm]) -> Result<()> {
             return Err(bad_input(format!(
                 "agent.buffer_size = {} (arm {arm}): expected at least agent.batch_size = {}",
                 settings.buffer_size, settings.batch_size
+            )));
+        }
+        if arm.algorithm.name == AgentKind::TopKReinforce.name() && settings.replay_size < settings.batch_size {
+            return Err(bad_input(format!(
+                "agent.replay_size = {} (arm {arm}): expected at least agent.batch_size = {}",
+                settings.replay_size, settings.batch_size
             )));
         }
         settings.config(config, BudgetRule::default()).validate()?;

@@ -32,5 +32,9 @@ pub const ALGORITHMS: &[Algorithm] = &[
     Algorithm::rl("sarsa", "SlateQ on the slates really shown, with a value for nothing clicked."),
     Algorithm::rl("q_learning", "SlateQ towards the best next slate, with a value for nothing clicked."),
     Algorithm::rl("reinforce", "Policy gradient on slates, with a baseline and an entropy bonus."),
+    Algorithm::rl(
+        "top_k_reinforce",
+        "Policy gradient on recent slates, corrected for who acted and for the slate's size.",
+    ),
     Algorithm::rl("supervised_then_q_learning", "Begins as `supervised`, goes on as `q_learning`."),
 ];

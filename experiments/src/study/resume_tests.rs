@@ -205,7 +205,7 @@ fn every_policy_agent_resumes_exactly() {
 #[test]
 fn every_slate_agent_resumes_exactly() {
     let set = [
-        "arms=supervised,sarsa,q_learning,reinforce,supervised_then_q_learning",
+        "arms=supervised,sarsa,q_learning,reinforce,top_k_reinforce,supervised_then_q_learning",
         "train.env_steps=600",
         "train.num_envs=6",
         "train.shard_size=3",

@@ -5,10 +5,12 @@
 //! estimate. A check takes what it examines from [`Subjects`]; the tests put broken ones in their place and every check
 //! must notice.
 
+mod deep;
 mod enumerate;
 mod fixed_points;
 mod golden;
 mod losses;
+mod policies;
 mod replay;
 mod report;
 mod rollout_targets;
@@ -17,6 +19,8 @@ mod subjects;
 mod tabular;
 #[cfg(test)]
 mod tests;
+mod top_k;
+mod train;
 
 pub use report::{Found, Report, Row};
 pub use subjects::Subjects;
@@ -35,11 +39,21 @@ pub struct Check {
 /// All checks, in the order of the table.
 #[must_use]
 pub fn checks() -> Vec<Check> {
-    [rollout_targets::CHECKS, losses::CHECKS, replay::CHECKS, slates::CHECKS, fixed_points::CHECKS, tabular::CHECKS]
-        .concat()
-        .into_iter()
-        .map(|(name, against, run)| Check { name, against, run })
-        .collect()
+    [
+        rollout_targets::CHECKS,
+        losses::CHECKS,
+        replay::CHECKS,
+        slates::CHECKS,
+        top_k::CHECKS,
+        fixed_points::CHECKS,
+        tabular::CHECKS,
+        deep::CHECKS,
+        policies::CHECKS,
+    ]
+    .concat()
+    .into_iter()
+    .map(|(name, against, run)| Check { name, against, run })
+    .collect()
 }
 
 /// A check as its module lists it: name, what says what is right, and how it is run.

@@ -1,18 +1,22 @@
 //! What the checks examine.
 
+use super::train;
 use anyhow::Result;
-use retune::agent::{Agent, Stop};
 use retune::env::Env;
 use retune::replay::{Priorities, PriorityConfig};
-use retune::rng::Seed;
-use retune::rollout::{Runner, RunnerConfig};
 use retune::slate::{ItemValues, SlateRule};
+use retune_agents::dqn::DqnConfig;
 use retune_agents::losses::{Support, cross_entropy, quantile_huber};
-use retune_agents::tabular::{TabularAgent, TabularConfig};
+use retune_agents::net::NetConfig;
+use retune_agents::policy_gradient::Recipe;
+use retune_agents::sac::SacConfig;
+use retune_agents::tabular::TabularConfig;
 use retune_agents::targets::{
     Advantages, Steps, TraceCut, VTrace, VTraceConfig, VTraceTargets, discounted_returns, double_value, expected_value,
     following_values, gae, greedy_value, n_step, one_step_target, q_lambda, retrace, td_lambda, v_trace,
 };
+use retune_agents::top_k_reinforce::{importance_weight, multiplier, slate_multiplier};
+use retune_envs::finite::Mdp;
 
 type Core<T> = retune::Result<T>;
 
@@ -55,6 +59,20 @@ pub struct Subjects {
     pub select: fn(&ItemValues<'_>, SlateRule, usize) -> Result<Vec<u32>>,
     /// Trains a tabular agent for a number of env steps in each of two slots, and returns its values row by row.
     pub train: fn(&TabularConfig, &dyn Fn() -> NumberedEnv, usize) -> Result<Vec<f64>>,
+    /// λ_K of the top-K correction.
+    pub top_k_multiplier: fn(f64, usize) -> f64,
+    /// The same for items of whole slates.
+    pub top_k_slate_multiplier: fn(f64, usize) -> f64,
+    /// Capped importance weight from two log-probabilities.
+    pub importance_weight: fn(f64, f64, f64) -> f64,
+    /// Trains a deep value agent for a number of env steps on an environment with so many states, and returns its
+    /// values state by state.
+    pub train_values: fn(&DqnConfig, &dyn Fn() -> NumberedEnv, usize, u64) -> Result<Vec<f64>>,
+    /// Trains a policy for a number of env steps on a process of one state and two actions, and returns the
+    /// probability of the second.
+    pub train_policy: fn(&NetConfig, &Recipe, &Mdp, u64) -> Result<f64>,
+    /// The same for soft actor-critic.
+    pub train_sac: fn(&SacConfig, &Mdp, u64) -> Result<f64>,
 }
 
 impl Default for Subjects {
@@ -78,7 +96,13 @@ impl Default for Subjects {
             priorities: Priorities::new,
             slate_value: |items, slate| items.value(slate),
             select: |items, rule, size| Ok(items.select(rule, size)?.0),
-            train,
+            train: train::tabular,
+            top_k_multiplier: multiplier,
+            top_k_slate_multiplier: slate_multiplier,
+            importance_weight,
+            train_values: train::values,
+            train_policy: train::policy,
+            train_sac: train::sac,
         }
     }
 }
@@ -87,18 +111,4 @@ fn sums(steps: &Steps<'_, f64>, following: &[f64], gamma: f64, n: usize) -> Core
     let sums = n_step(steps, gamma, n);
     let returns = sums.returns(steps, following)?;
     Ok(Sums { reward_sums: sums.reward_sums, bootstrap_discounts: sums.bootstrap_discounts, returns })
-}
-
-fn train(config: &TabularConfig, make: &dyn Fn() -> NumberedEnv, steps: usize) -> Result<Vec<f64>> {
-    let seed = Seed::root(1);
-    let stop = Stop::new();
-    let mut agent = TabularAgent::new(config, make().spec(), &seed.child("agent"))?;
-    let slots = RunnerConfig { num_envs: 2, shard_size: 2, steps_per_round: 1, actors: 0 };
-    let mut runner = Runner::new(|_| Ok(make()), || agent.make_actor(), &slots, seed, &stop)?;
-    for _ in 0..steps {
-        let snapshot = agent.learner().snapshot(&[])?;
-        let (rollout, _) = runner.collect(&snapshot)?;
-        agent.learner().learn(rollout, &stop)?;
-    }
-    Ok(agent.tabular().acting_values().values().to_vec())
 }

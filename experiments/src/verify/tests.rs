@@ -3,7 +3,10 @@
 use super::{Subjects, checks, verify};
 use retune::env::{Env, EnvError, EnvSpec, EnvState, Status, Step, TimeLimit};
 use retune::replay::{Priorities, PriorityConfig};
+use retune_agents::dqn::{Bootstrap, DqnConfig};
 use retune_agents::losses::Support;
+use retune_agents::policy_gradient::Recipe;
+use retune_agents::sac::SacConfig;
 use retune_agents::tabular::{TabularAlgorithm, TabularConfig};
 use retune_agents::targets::{Steps, TraceCut, VTrace, gae, greedy_value, q_lambda, retrace, v_trace};
 use std::collections::BTreeSet;
@@ -84,6 +87,17 @@ fn confused(
 ) -> anyhow::Result<Vec<f64>> {
     let wrapped = || -> super::subjects::NumberedEnv { Box::new(Confused(TimeLimit::from_spec(make()).unwrap())) };
     (Subjects::default().train)(config, &wrapped, steps)
+}
+
+/// The same for deep agents.
+fn confused_values(
+    config: &DqnConfig,
+    make: &dyn Fn() -> super::subjects::NumberedEnv,
+    states: usize,
+    steps: u64,
+) -> anyhow::Result<Vec<f64>> {
+    let wrapped = || -> super::subjects::NumberedEnv { Box::new(Confused(TimeLimit::from_spec(make()).unwrap())) };
+    (Subjects::default().train_values)(config, &wrapped, states, steps)
 }
 
 /// A broken variant, and the checks that must notice it (by how their names begin).
@@ -268,6 +282,81 @@ const BROKEN: &[Broken] = &[
         "agents that do not learn",
         |s| s.train = |config, make, _| (Subjects::default().train)(config, make, 3),
         &["tabular Q-learning, mean"],
+    ),
+    (
+        "every item counts K-fold",
+        |s| s.top_k_multiplier = |_, k| k as f64,
+        &["top-K: lambda_K", "top-K gradient from i"],
+    ),
+    (
+        "lambda_K for items of whole slates",
+        |s| s.top_k_slate_multiplier = retune_agents::top_k_reinforce::multiplier,
+        &["top-K: lambda_K", "top-K gradient from s"],
+    ),
+    (
+        "whoever acted is taken for the policy",
+        |s| s.importance_weight = |_, _, cap| f64::min(1.0, cap),
+        &["top-K gradient from i", "top-K gradient from s", "top-K weights"],
+    ),
+    (
+        "weights without a cap",
+        |s| s.importance_weight = |policy, behaviour, _| (policy - behaviour).exp(),
+        &["top-K weights"],
+    ),
+    (
+        "another discount in deep training",
+        |s| {
+            s.train_values = |config, make, states, steps| {
+                let config = DqnConfig { gamma: 0.9 * config.gamma, ..config.clone() };
+                (Subjects::default().train_values)(&config, make, states, steps)
+            }
+        },
+        &["DQN", "double DQN", "dueling DQN", "C51", "QR-DQN", "DQN, 3 steps, random", "deep SARSA", "DQN, one value"],
+    ),
+    (
+        "deep agents that take a time limit for an end",
+        |s| s.train_values = confused_values,
+        &["DQN across", "DQN, 3 steps, across", "C51 across", "QR-DQN across", "deep expected SARSA across"],
+    ),
+    (
+        "deep agents that look one step ahead",
+        |s| {
+            s.train_values = |config, make, states, steps| {
+                let config = DqnConfig { n_step: 1, ..config.clone() };
+                (Subjects::default().train_values)(&config, make, states, steps)
+            }
+        },
+        &["DQN, 3 steps, random", "DQN, 2 steps, a state"],
+    ),
+    (
+        "deep SARSA towards the best action",
+        |s| {
+            s.train_values = |config, make, states, steps| {
+                let config = DqnConfig { bootstrap: Bootstrap::Greedy, ..config.clone() };
+                (Subjects::default().train_values)(&config, make, states, steps)
+            }
+        },
+        &["deep SARSA", "deep expected SARSA", "deep expected SARSA, own"],
+    ),
+    (
+        "a larger entropy bonus",
+        |s| {
+            s.train_policy = |net, recipe, mdp, steps| {
+                let recipe = Recipe { ent_coef: recipe.ent_coef + 0.25, ..recipe.clone() };
+                (Subjects::default().train_policy)(net, &recipe, mdp, steps)
+            }
+        },
+        &["REINFORCE with", "A2C", "PPO", "actor-critic with", "GRPO", "policy gradients without"],
+    ),
+    (
+        "a higher temperature",
+        |s| {
+            s.train_sac = |config, mdp, steps| {
+                let config = SacConfig { alpha: 1.5 * config.alpha, ..config.clone() };
+                (Subjects::default().train_sac)(&config, mdp, steps)
+            }
+        },
+        &["SAC"],
     ),
 ];
 
