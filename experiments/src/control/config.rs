@@ -97,7 +97,7 @@ impl ControlConfig {
         config.task().map_err(|_| unknown_task(&config.env.id, layers))?;
         let arms = config.parsed_arms()?;
         for (spelling, own) in &config.arm {
-            let arm = Arm::parse(spelling, ALGORITHMS)?;
+            let arm = Arm::parse(spelling, ALGORITHMS, &[])?;
             own.keys().try_for_each(|key| check_use(&arm, spelling, key, layers))?;
         }
         for arm in &arms {
@@ -131,7 +131,7 @@ impl ControlConfig {
     /// # Errors
     /// [`crate::failure::BadInput`] for an unknown arm or one named twice.
     pub fn parsed_arms(&self) -> Result<Vec<Arm>> {
-        parse_all(&self.arms, ALGORITHMS)
+        parse_all(&self.arms, ALGORITHMS, &[])
     }
 
     /// What all studies settle.
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_tuned_settings_of_a_task_lie_below_whatever_runs_on_it() {
         let rate = |config: &ControlConfig, arm: &str| {
-            config.agent_table(&Arm::parse(arm, ALGORITHMS).expect("known"))["learning_rate"].as_float()
+            config.agent_table(&Arm::parse(arm, ALGORITHMS, &[]).expect("known"))["learning_rate"].as_float()
         };
         let quick = config(None, &[]).expect("valid");
         assert_eq!(rate(&quick, "dqn"), Some(1e-3));
