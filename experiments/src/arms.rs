@@ -281,7 +281,14 @@ mod tests {
 
     #[test]
     fn spellings_are_read_and_written_back() {
-        for name in ["random", "q_learning", "q_learning:lora", "supervised:full@random", "sarsa@random", "sarsa+belief:lora@random"] {
+        for name in [
+            "random",
+            "q_learning",
+            "q_learning:lora",
+            "supervised:full@random",
+            "sarsa@random",
+            "sarsa+belief:lora@random",
+        ] {
             assert_eq!(parse(name).expect("known").to_string(), name);
         }
         assert_eq!(parse("q_learning:frozen").expect("known").to_string(), "q_learning");
