@@ -116,10 +116,9 @@ impl Backbone {
     pub fn to_weights(&self, store: &ParamStore) -> Result<Weights> {
         let mut tensors = BTreeMap::new();
         // What the store leaves out (an unused pooler) comes from the weights it was built from.
-        let originals = self.weights.tensors().map(|(name, tensor)| (name, Ok(tensor.clone())));
-        for (name, original) in originals.chain(self.weights.quantised().map(|(name, q)| (name, q.to_f32()))) {
+        for name in self.weights.digests().keys() {
             let full = format!("{PREFIX}{name}");
-            let tensor = if store.contains(&full) { store.detached(&full)? } else { original? };
+            let tensor = if store.contains(&full) { store.detached(&full)? } else { self.weights.tensor(name)? };
             tensors.insert(name.to_owned(), tensor.to_device(&Device::Cpu)?.copy()?);
         }
         if self.adapters.is_some() && self.kept.is_empty() {

@@ -6,6 +6,7 @@ use super::options::{BackboneOptions, Pooling, TrainMode};
 use super::weights::{WeightForm, Weights};
 use super::{BertConfig, PREFIX, Tokens, tokenizer, version};
 use crate::nn::ParamStore;
+use crate::nn::fused::threads;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -59,7 +60,11 @@ impl Backbone {
         let adapters =
             if options.mode == TrainMode::Lora { Some(super::lora::init(config, &options.lora, store)?) } else { None };
         let tokenizer = tokenizer::with_max_length(weights.tokenizer(), options.max_length)?;
-        Ok(Self { weights: weights.clone(), options: options.clone(), tokenizer, adapters, kept: BTreeMap::new() })
+        // Trained parameters are copies in the store. Their first values would be a second model in memory.
+        let trains = |name: &str| options.trains(name, config) && store.contains(&format!("{PREFIX}{name}"));
+        let any = weights.tensors().any(|(name, _)| trains(name));
+        let weights = if any { weights.without(trains) } else { weights.clone() };
+        Ok(Self { weights, options: options.clone(), tokenizer, adapters, kept: BTreeMap::new() })
     }
 
     /// Sizes and constants.
@@ -74,7 +79,7 @@ impl Backbone {
         &self.options
     }
 
-    /// What it was built from.
+    /// What it was built from, without the values of trained parameters: those are in the store.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
@@ -127,7 +132,8 @@ impl Backbone {
     /// # Errors
     /// As [`Backbone::encode`].
     pub fn encode_detached(&self, store: &ParamStore, texts: &[&Tokens]) -> Result<Tensor> {
-        self.encode_unique(store, texts, false)
+        // Nothing of a graph that belongs to this thread is made, so the pool may do it all without hand-overs.
+        threads::run(|| self.encode_unique(store, texts, false))
     }
 
     /// [`Backbone::encode`] with dropout. Equal texts get masks of their own.

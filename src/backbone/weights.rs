@@ -204,6 +204,39 @@ impl Weights {
         Self::new(self.parts(name), Params { tensors, ..Params::default() }, self.form())
     }
 
+    /// The values of one parameter in F32.
+    ///
+    /// # Errors
+    /// [`Error::State`] if it is not among those that this has values of.
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
+        let params = &self.0.params;
+        match (params.tensors.get(name), params.quantised.get(name)) {
+            (Some(tensor), _) => Ok(tensor.clone()),
+            (None, Some(matrix)) => matrix.to_f32(),
+            (None, None) => Err(Error::State(format!("{}: no values of {name}", self.0.name))),
+        }
+    }
+
+    /// The same without the values of some parameters; names, digests and version stay.
+    pub(super) fn without(&self, dropped: impl Fn(&str) -> bool) -> Self {
+        let inner = &self.0;
+        let kept = inner.params.tensors.iter().filter(|(name, _)| !dropped(name));
+        let tensors = kept.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        let Parts { name, config, config_json, tokenizer, tokenizer_json, .. } = self.parts(inner.name.clone());
+        Self(Arc::new(Inner {
+            name,
+            config,
+            config_json,
+            tokenizer,
+            tokenizer_json,
+            params: Params { tensors, quantised: inner.params.quantised.clone() },
+            form: inner.form,
+            digests: inner.digests.clone(),
+            version: inner.version.clone(),
+            report: inner.report.clone(),
+        }))
+    }
+
     /// Everything but the parameters, under another name.
     fn parts(&self, name: String) -> Parts {
         Parts {
