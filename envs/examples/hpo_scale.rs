@@ -69,7 +69,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             for _ in 0..20 {
                 let findings = env.problem().findings.len();
                 let gains = &obs.state[obs.state.len() - findings..];
-                let best = (0..findings).max_by(|&a, &b| gains[a].total_cmp(&gains[b])).unwrap_or_default();
+                let open = (0..findings).filter(|&i| obs.mask[i]);
+                let best = open.max_by(|&a, &b| gains[a].total_cmp(&gains[b])).unwrap_or_default();
                 obs = env.step(&Slate(vec![best as u32]))?.obs;
                 steps += 1;
             }
