@@ -124,7 +124,20 @@ impl Prepared for ControlStudy {
             description: "The mean return from which Gymnasium calls the task solved.".to_owned(),
             anchor: Some(Anchor::One),
         };
-        self.played.task.solved_at().map(solved).into_iter().collect()
+        let task = self.played.task;
+        let optimal = |(limit, score): (u64, f64)| Reference {
+            name: "optimal".to_owned(),
+            score,
+            description: format!(
+                "Exact mean return of the best policy within {limit} steps, from the table of the task."
+            ),
+            anchor: task.solved_at().is_none().then_some(Anchor::One),
+        };
+        let best = task.finite().map(|env| {
+            let limit = env.mdp().time_limit().unwrap_or(self.played.max_steps);
+            (limit, env.mdp().best_return_within(limit))
+        });
+        task.solved_at().map(solved).into_iter().chain(best.map(optimal)).collect()
     }
 
     fn conclude(&self, summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {

@@ -2,6 +2,7 @@
 //! ends with the same bytes in parameters, optimizer, memory, streams, environments, counters, metrics and results.
 
 use super::Study;
+use crate::arms::Kind;
 use crate::config::Request;
 use crate::control::Control;
 use crate::interrupt::Interrupt;
@@ -149,17 +150,52 @@ const FROZEN_LAKE: [&str; 6] = [
     "eval.curve_points=2",
 ];
 
+const VALUE: [&str; 7] = ["dqn", "double_dqn", "c51", "qr_dqn", "rainbow", "deep_sarsa", "deep_expected_sarsa"];
+const POLICY: [&str; 6] = ["vanilla", "a2c", "ppo", "impala", "grpo", "sac"];
+const TABULAR: [&str; 7] =
+    ["q_learning", "double_q", "sarsa", "expected_sarsa", "tree_backup", "sarsa_lambda", "q_lambda"];
+const SLATE: [&str; 8] = [
+    "popular",
+    "supervised",
+    "supervised_planner",
+    "sarsa",
+    "q_learning",
+    "reinforce",
+    "top_k_reinforce",
+    "supervised_then_q_learning",
+];
+
+fn arms(names: &[&str]) -> String {
+    format!("arms={}", names.join(","))
+}
+
+/// A new agent is no exception: its name has to be in one of the lists.
+#[test]
+fn no_agent_is_left_out() {
+    let sorted = |mut names: Vec<&'static str>| {
+        names.sort_unstable();
+        names
+    };
+    let learn = |experiment: &dyn Experiment| {
+        let all = experiment.info().algorithms.iter();
+        sorted(all.filter(|a| a.trains || a.kind != Kind::Reference).map(|a| a.name).collect())
+    };
+    assert_eq!(learn(&Control), sorted([&VALUE[..], &POLICY, &TABULAR].concat()));
+    assert_eq!(learn(&RecSim), sorted(SLATE.to_vec()));
+}
+
 #[test]
 fn every_tabular_agent_resumes_exactly() {
-    // The arms of the preset are all of them; rounds of several steps, so that eligibility traces and n-step windows
-    // are cut in the middle.
-    resumes_exactly(&Control, "frozen_lake", &[&FROZEN_LAKE[..], &["agent.num_steps=12"]].concat(), &["actors=2"]);
+    // Rounds of several steps, so that eligibility traces and n-step windows are cut in the middle.
+    let arms = arms(&TABULAR);
+    let set = [&FROZEN_LAKE[..], &["agent.num_steps=12", &arms]].concat();
+    resumes_exactly(&Control, "frozen_lake", &set, &["actors=2"]);
 }
 
 #[test]
 fn every_value_agent_resumes_exactly() {
     let set = [
-        "arms=dqn,double_dqn,c51,qr_dqn,rainbow,deep_sarsa,deep_expected_sarsa",
+        &arms(&VALUE),
         "train.env_steps=400",
         "agent.num_envs=4",
         "agent.shard_size=2",
@@ -182,7 +218,7 @@ fn every_value_agent_resumes_exactly() {
 #[test]
 fn every_policy_agent_resumes_exactly() {
     let set = [
-        "arms=vanilla,a2c,ppo,impala,grpo,sac",
+        &arms(&POLICY),
         "train.env_steps=480",
         "agent.num_envs=4",
         "agent.shard_size=2",
@@ -205,7 +241,7 @@ fn every_policy_agent_resumes_exactly() {
 #[test]
 fn every_slate_agent_resumes_exactly() {
     let set = [
-        "arms=supervised,sarsa,q_learning,reinforce,top_k_reinforce,supervised_then_q_learning",
+        &arms(&SLATE),
         "train.env_steps=600",
         "train.num_envs=6",
         "train.shard_size=3",
