@@ -172,9 +172,8 @@ fn key(asked: &[Asked]) -> Vec<(usize, Reply)> {
 /// Declares by the last belief.
 fn settle(played: &mut Played, task: &Task) {
     let Some(last) = played.posteriors.last() else { return };
-    let classes = last.len();
     played.declared = task.declare(last).0;
-    let utility = task.utilities[played.case.diagnosis * classes + played.declared];
+    let utility = task.utilities.of(played.case.diagnosis, played.declared);
     played.episode_return = utility - task.lambda * played.costs.iter().sum::<f64>();
 }
 
