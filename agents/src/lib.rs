@@ -6,6 +6,7 @@
 //! candidate [`net`] (networks as numbers and gradients), [`losses`] and [`targets`].
 
 mod acting;
+mod answers;
 mod config;
 pub mod dqn;
 pub mod learning;

@@ -93,6 +93,8 @@ pub struct AgentSettings {
     clip_vloss: bool,
     norm_adv: bool,
     ent_coef: f64,
+    anneal_ent: bool,
+    label_coef: f64,
     vf_coef: f64,
     target_kl: f64,
     kl_coef: f64,
@@ -162,6 +164,7 @@ impl AgentSettings {
     /// If a setting is out of range.
     pub fn policy(&self, algorithm: PolicyAlgorithm) -> retune::Result<Recipe> {
         let (gamma, ent_coef, vf_coef, kl_coef) = (self.gamma, self.ent_coef, self.vf_coef, self.kl_coef);
+        let (anneal_ent, label_coef) = (self.anneal_ent, self.label_coef);
         let net = NetConfig::default();
         // Schedules fall to 0 or not at all in these agents.
         let anneal_lr = self.learning_rate_end < 1.0;
@@ -176,6 +179,8 @@ impl AgentSettings {
                 clip_vloss: self.clip_vloss,
                 norm_adv: self.norm_adv,
                 ent_coef,
+                anneal_ent,
+                label_coef,
                 vf_coef,
                 target_kl: (self.target_kl > 0.0).then_some(self.target_kl),
                 kl_coef,
@@ -185,11 +190,11 @@ impl AgentSettings {
             .recipe()?,
             PolicyAlgorithm::A2c => {
                 let (gae_lambda, norm_adv) = (self.gae_lambda, self.norm_adv);
-                A2cConfig { net, gamma, gae_lambda, norm_adv, ent_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+                A2cConfig { net, gamma, gae_lambda, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }.recipe()
             }
             PolicyAlgorithm::Vanilla => {
                 let norm_adv = self.norm_adv;
-                VanillaConfig { net, gamma, norm_adv, ent_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+                VanillaConfig { net, gamma, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }.recipe()
             }
             PolicyAlgorithm::Impala => ImpalaConfig {
                 net,
@@ -200,6 +205,8 @@ impl AgentSettings {
                 pg_rho_bar: self.rho_bar,
                 update_epochs: self.update_epochs,
                 ent_coef,
+                anneal_ent,
+                label_coef,
                 vf_coef,
                 kl_coef,
                 anneal_lr,
@@ -212,6 +219,8 @@ impl AgentSettings {
                 clip_coef: self.clip_coef,
                 update_epochs: self.update_epochs,
                 ent_coef,
+                anneal_ent,
+                label_coef,
                 kl_coef,
                 anneal_lr,
             }
