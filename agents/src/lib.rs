@@ -9,6 +9,7 @@ mod acting;
 mod answers;
 mod config;
 pub mod dqn;
+pub mod inquirer;
 pub mod learning;
 pub mod losses;
 pub mod net;

@@ -504,7 +504,7 @@ fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
 }
 
 /// A uniformly random order (Fisher and Yates).
-pub(super) fn shuffle(order: &mut [usize], rng: &mut StreamRng) {
+pub(crate) fn shuffle(order: &mut [usize], rng: &mut StreamRng) {
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i + 1));
     }

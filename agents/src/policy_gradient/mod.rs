@@ -26,6 +26,7 @@ use crate::answers::AnswerGroup;
 use crate::learning::Setup;
 use crate::net::{Head, NetConfig, Predictor};
 pub(crate) use actor::SoftmaxActor;
+pub(crate) use learner::shuffle;
 use learner::PolicyLearner;
 use retune::agent::{Actor, Agent, Learner};
 use retune::env::{CandidateObs, Slate};
