@@ -1,4 +1,4 @@
-//! Arms: one method under comparison, spelled `algorithm[:mode][@backbone]`.
+//! Arms: one method under comparison, spelled `algorithm[+view][:mode][@backbone]`.
 
 use crate::failure::bad_input;
 use crate::suggest::did_you_mean;
@@ -110,6 +110,8 @@ impl ArmBackbone {
 pub struct Arm {
     /// How it learns.
     pub algorithm: Algorithm,
+    /// What it is shown; `None` is what the study shows.
+    pub view: Option<&'static str>,
     /// What of the backbone it trains.
     pub mode: TrainMode,
     /// Its backbone; `None` is the study's.
@@ -120,15 +122,15 @@ impl Arm {
     /// The algorithm as it is: nothing of a backbone trained, the study's own.
     #[must_use]
     pub fn plain(algorithm: Algorithm) -> Self {
-        Self { algorithm, mode: TrainMode::Frozen, backbone: None }
+        Self { algorithm, view: None, mode: TrainMode::Frozen, backbone: None }
     }
 
-    /// Reads `algorithm[:mode][@backbone]`, the algorithm one of `algorithms`.
+    /// Reads `algorithm[+view][:mode][@backbone]`, the algorithm one of `algorithms`, the view one of `views`.
     ///
     /// # Errors
-    /// [`crate::failure::BadInput`] with the nearest name for an unknown part, or if a mode or backbone is given to
-    /// an algorithm that trains no network.
-    pub fn parse(text: &str, algorithms: &[Algorithm]) -> Result<Self> {
+    /// [`crate::failure::BadInput`] with the nearest name for an unknown part, if a mode or backbone is given to an
+    /// algorithm that trains no network, or a view where there are none.
+    pub fn parse(text: &str, algorithms: &[Algorithm], views: &[&'static str]) -> Result<Self> {
         let (rest, backbone) = match text.split_once('@') {
             Some((rest, backbone)) => (rest, Some(backbone)),
             None => (text, None),
@@ -137,13 +139,18 @@ impl Arm {
             Some((name, mode)) => (name, Some(mode)),
             None => (rest, None),
         };
+        let (name, view) = match name.split_once('+') {
+            Some((name, view)) => (name, Some(view)),
+            None => (name, None),
+        };
         let algorithm = choose(text, "arm", name, algorithms, |a| a.name)?;
         if !algorithm.trains && (mode.is_some() || backbone.is_some()) {
             return Err(bad_input(format!("arm `{text}`: `{name}` trains no network; write just `{name}`")));
         }
+        let view = view.map(|v| choose_view(text, name, v, &algorithm, views)).transpose()?;
         let mode = mode.map(|m| choose(text, "mode", m, &TrainMode::ALL, |m| m.name())).transpose()?;
         let backbone = backbone.map(|b| choose(text, "backbone", b, &ArmBackbone::ALL, |b| b.name())).transpose()?;
-        Ok(Self { algorithm, mode: mode.unwrap_or(TrainMode::Frozen), backbone })
+        Ok(Self { algorithm, view, mode: mode.unwrap_or(TrainMode::Frozen), backbone })
     }
 
     /// Whether it is a fixed policy that sees what is hidden, and nothing is trained.
@@ -161,11 +168,14 @@ impl Arm {
     /// The spellings whose `arm.<spelling>` settings apply to this arm, the most general first.
     #[must_use]
     pub fn setting_names(&self) -> Vec<String> {
-        let with_mode = format!("{}:{}", self.algorithm.name, self.mode.name());
-        let mut names = vec![self.algorithm.name.to_owned(), with_mode.clone()];
-        if let Some(backbone) = self.backbone {
-            names.push(format!("{}@{}", self.algorithm.name, backbone.name()));
-            names.push(format!("{with_mode}@{}", backbone.name()));
+        let plain = self.algorithm.name.to_owned();
+        let with_view = self.view.map(|view| format!("{plain}+{view}"));
+        let mut names = Vec::new();
+        for name in [Some(plain), with_view].into_iter().flatten() {
+            let with_mode = format!("{name}:{}", self.mode.name());
+            let with_backbone = self.backbone.map(|backbone| format!("@{}", backbone.name()));
+            names.extend([name.clone(), with_mode.clone()]);
+            names.extend(with_backbone.iter().flat_map(|b| [format!("{name}{b}"), format!("{with_mode}{b}")]));
         }
         names
     }
@@ -174,6 +184,9 @@ impl Arm {
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.algorithm.name)?;
+        if let Some(view) = self.view {
+            write!(f, "+{view}")?;
+        }
         if self.mode != TrainMode::Frozen {
             write!(f, ":{}", self.mode.name())?;
         }
@@ -182,6 +195,23 @@ impl fmt::Display for Arm {
             None => Ok(()),
         }
     }
+}
+
+fn choose_view(
+    arm: &str,
+    name: &str,
+    view: &str,
+    algorithm: &Algorithm,
+    views: &[&'static str],
+) -> Result<&'static str> {
+    if views.is_empty() {
+        let message = format!("arm `{arm}`: this experiment shows every arm the same, so there is no view `+{view}`");
+        return Err(bad_input(format!("{message}; write the arm without it")));
+    }
+    if algorithm.kind == Kind::Reference {
+        return Err(bad_input(format!("arm `{arm}`: `{name}` is a reference and has no view; write just `{name}`")));
+    }
+    choose(arm, "view", view, views, |view| view)
 }
 
 fn choose<T: Copy>(arm: &str, what: &str, given: &str, all: &[T], name: impl Fn(&T) -> &'static str) -> Result<T> {
@@ -197,10 +227,10 @@ fn choose<T: Copy>(arm: &str, what: &str, given: &str, all: &[T], name: impl Fn(
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] for an unknown arm, an arm named twice, or an empty list.
-pub fn parse_all(names: &[String], algorithms: &[Algorithm]) -> Result<Vec<Arm>> {
+pub fn parse_all(names: &[String], algorithms: &[Algorithm], views: &[&'static str]) -> Result<Vec<Arm>> {
     let mut arms: Vec<Arm> = Vec::with_capacity(names.len());
     for name in names {
-        let arm = Arm::parse(name, algorithms)?;
+        let arm = Arm::parse(name, algorithms, views)?;
         if arms.contains(&arm) {
             return Err(bad_input(format!("arm `{arm}` is named twice")));
         }
@@ -246,15 +276,32 @@ mod tests {
     ];
 
     fn parse(name: &str) -> Result<Arm> {
-        Arm::parse(name, ALGORITHMS)
+        Arm::parse(name, ALGORITHMS, &["vector", "belief"])
     }
 
     #[test]
     fn spellings_are_read_and_written_back() {
-        for name in ["random", "q_learning", "q_learning:lora", "supervised:full@random", "sarsa@random"] {
+        for name in [
+            "random",
+            "q_learning",
+            "q_learning:lora",
+            "supervised:full@random",
+            "sarsa@random",
+            "sarsa+belief:lora@random",
+        ] {
             assert_eq!(parse(name).expect("known").to_string(), name);
         }
         assert_eq!(parse("q_learning:frozen").expect("known").to_string(), "q_learning");
+    }
+
+    #[test]
+    fn settings_of_an_arm_go_from_general_to_particular() {
+        let names = parse("sarsa+belief:lora@random").expect("known").setting_names();
+        let place = |name: &str| names.iter().position(|n| n == name).unwrap_or_else(|| panic!("{name}: {names:?}"));
+        let general_first = ["sarsa", "sarsa:lora", "sarsa+belief", "sarsa+belief:lora", "sarsa+belief:lora@random"];
+        assert!(general_first.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{names:?}");
+        let plain = ["sarsa", "sarsa:frozen"];
+        assert_eq!(parse("sarsa").expect("known").setting_names(), plain);
     }
 
     #[test]
@@ -264,6 +311,10 @@ mod tests {
         assert!(message("q_learning:lore").contains("did you mean `lora`?"));
         assert!(message("q_learning@randon").contains("did you mean `random`?"));
         assert!(message("planner:lora").contains("trains no network"));
-        assert!(parse_all(&["sarsa".into(), "sarsa:frozen".into()], ALGORITHMS).is_err());
+        assert!(message("sarsa+belif").contains("did you mean `belief`?"));
+        assert!(message("planner+belief").contains("has no view"));
+        let no_views = Arm::parse("sarsa+belief", ALGORITHMS, &[]).expect_err("no views").to_string();
+        assert!(no_views.contains("write the arm without it"), "{no_views}");
+        assert!(parse_all(&["sarsa".into(), "sarsa:frozen".into()], ALGORITHMS, &[]).is_err());
     }
 }

@@ -21,6 +21,9 @@ pub enum Command {
     RecSim(Box<RecSimArgs>),
     /// Run a study: agents on classic control tasks, to see how well each of them learns.
     Control(Box<StudyArgs>),
+    /// Run a study: learn what to ask before declaring a diagnosis. A research simulator, not a medical device.
+    #[command(name = "diag_query")]
+    DiagQuery(Box<DiagQueryArgs>),
     /// Go on with an interrupted study.
     Resume {
         /// Folder of the study.
@@ -241,6 +244,55 @@ impl RecSimArgs {
             ("--text-columns", "catalog.text_columns", &self.text_columns),
             ("--topic-column", "catalog.topic_column", &self.topic_column),
             ("--quality-column", "catalog.quality_column", &self.quality_column),
+        ])
+    }
+}
+
+/// Options of `experiment diag_query`.
+#[derive(Args, Debug, Default)]
+pub struct DiagQueryArgs {
+    /// Those of every study.
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Your own Bayesian network in BIF; needs --target.
+    #[arg(long, value_name = "FILE.bif")]
+    pub network: Option<String>,
+    /// The variable to find out.
+    #[arg(long, value_name = "VARIABLE")]
+    pub target: Option<String>,
+    /// Variables of the network that may be asked. Default: all but the target.
+    #[arg(long, value_name = "A,B,…")]
+    pub findings: Option<String>,
+    /// What answers cost: `unit`, `clinical`, or a CSV file with a finding and its cost on every line.
+    #[arg(long, value_name = "unit|clinical|FILE")]
+    pub costs: Option<String>,
+    /// Your own cases, one a row, in CSV or ARFF.
+    #[arg(long, value_name = "FILE.csv|arff")]
+    pub cases: Option<String>,
+    /// Column of the cases with the diagnosis. Default: the last.
+    #[arg(long, value_name = "COLUMN")]
+    pub diagnosis: Option<String>,
+    /// Your own recorded dialogues in JSON.
+    #[arg(long, value_name = "FILE.json")]
+    pub dialogues: Option<String>,
+    /// Text encoder of arms that read: `embedded`, `random` or the folder of a Hugging Face BERT.
+    #[arg(long, value_name = "embedded|random|DIR")]
+    pub backbone: Option<String>,
+}
+
+impl DiagQueryArgs {
+    /// The options that are settings, apart from those of every study.
+    #[must_use]
+    pub fn flags(&self) -> Flags<'_> {
+        given([
+            ("--network", "data.network", &self.network),
+            ("--target", "env.target", &self.target),
+            ("--findings", "data.findings", &self.findings),
+            ("--costs", "env.costs", &self.costs),
+            ("--cases", "data.cases", &self.cases),
+            ("--diagnosis", "data.diagnosis", &self.diagnosis),
+            ("--dialogues", "data.dialogues", &self.dialogues),
+            ("--backbone", "backbone", &self.backbone),
         ])
     }
 }

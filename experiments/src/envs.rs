@@ -1,28 +1,23 @@
-//! The environments that commands know by name: those of the experiments, and those that no experiment uses yet.
+//! The environments that commands know by name: those of the experiments.
 
-use crate::{diag_query, experiments};
+use crate::experiments;
+use crate::study::Experiment;
 use anyhow::Result;
-use retune::env::check::{CandidateSampler, CheckConfig, CheckReport, check_env};
+use retune::env::check::CheckReport;
 
 /// Name and one sentence about each.
 #[must_use]
 pub fn all() -> Vec<(&'static str, &'static str)> {
-    let mut all: Vec<_> = experiments::ALL.iter().flat_map(|e| e.info().envs.iter().copied()).collect();
-    all.extend(diag_query::ENVS);
-    all
+    experiments::ALL.iter().flat_map(|e| e.info().envs.iter().copied()).collect()
 }
 
-/// Whether the environment of this name keeps its contract, and its speed; `None` if there is no such environment.
+/// Whether the environment of this name keeps its contract, and its speed; `None` if there is no such environment. A
+/// name may go on after that of an environment, such as with the view of `diag_query/asia/text`.
 ///
 /// # Errors
 /// If it cannot be built.
 pub fn check(name: &str) -> Result<Option<CheckReport>> {
-    let mine = |e: &&&dyn crate::study::Experiment| e.info().envs.iter().any(|(env, _)| *env == name);
-    if let Some(experiment) = experiments::ALL.iter().find(mine) {
-        return Ok(Some(experiment.check_env(name)?));
-    }
-    Ok(match diag_query::env_maker(name)? {
-        Some(make) => Some(check_env(make, &CandidateSampler, &CheckConfig::default())?),
-        None => None,
-    })
+    let is = |env: &str| name == env || name.strip_prefix(env).is_some_and(|rest| rest.starts_with('/'));
+    let mine = |e: &&&dyn Experiment| e.info().envs.iter().any(|(env, _)| is(env));
+    experiments::ALL.iter().find(mine).map(|experiment| experiment.check_env(name)).transpose()
 }

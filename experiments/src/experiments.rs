@@ -1,6 +1,7 @@
 //! The experiments there are.
 
 use crate::control::Control;
+use crate::diag_query::DiagQueryStudies;
 use crate::failure::bad_input;
 use crate::rec_sim::RecSim;
 use crate::study::Experiment;
@@ -8,7 +9,7 @@ use crate::suggest::did_you_mean;
 use anyhow::Result;
 
 /// Every experiment, the main one first.
-pub const ALL: &[&dyn Experiment] = &[&RecSim, &Control];
+pub const ALL: &[&dyn Experiment] = &[&RecSim, &Control, &DiagQueryStudies];
 
 /// The experiment of this name. `place` is where the name was found, for the message.
 ///

@@ -1,8 +1,8 @@
 //! The command `experiment`: studies of pretrained models under reinforcement learning, their presets and reports.
 //!
 //! Modules in reading order: `cli` (what can be asked), `config` (settings and where they come from), `arms`
-//! (methods under comparison), `study` (what every study does), `rec_sim` and `control` (experiments), `experiments`
-//! (all of them), `deep` (agents that several experiments train), and `commands` (one module per command).
+//! (methods under comparison), `study` (what every study does), `rec_sim`, `control` and `diag_query` (experiments),
+//! `experiments` (all of them), `deep` (agents that several experiments train), and `commands` (one module per command).
 
 mod arms;
 mod backbones;

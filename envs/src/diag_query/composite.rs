@@ -90,6 +90,27 @@ impl CompositeModel {
         Self::new(classes, prior, (0..classes).collect(), rates)
     }
 
+    /// Naive Bayes with the priors and rates of another model: wrong wherever findings depend on each other.
+    ///
+    /// # Errors
+    /// [`InferenceError::Invalid`] if a table of the model does not sum to one.
+    pub fn naive_bayes_of(model: &dyn Model) -> Result<Self, InferenceError> {
+        let mut belief = model.begin();
+        let prior = belief.posterior().to_vec();
+        let classes = prior.len();
+        let rates = (0..model.states().len()).map(|finding| {
+            let mut rates = belief.conditionals(finding).to_vec();
+            // A diagnosis that cannot be has no rates; any do.
+            for class in (0..classes).filter(|&c| prior[c] <= 0.0) {
+                let share = classes as f64 / rates.len() as f64;
+                rates.iter_mut().skip(class).step_by(classes).for_each(|p| *p = share);
+            }
+            rates
+        });
+        let rates = rates.collect();
+        Self::new(classes, prior, (0..classes).collect(), rates)
+    }
+
     fn column(&self, finding: usize, cause: usize) -> impl Iterator<Item = f64> {
         self.rates[finding].iter().skip(cause).step_by(self.prior.len()).copied()
     }

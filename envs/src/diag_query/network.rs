@@ -45,6 +45,31 @@ impl Network {
         Ok(Self { name, variables, order, index })
     }
 
+    /// The same structure with the tables that complete assignments show: counts plus `pseudo` for each state.
+    ///
+    /// # Panics
+    /// If an assignment does not fit, or `pseudo` is not above 0.
+    #[must_use]
+    pub fn refitted(&self, assignments: &[Vec<usize>], pseudo: f64) -> Self {
+        assert!(pseudo > 0.0, "a row without an assignment needs pseudo counts");
+        let mut fitted = self.clone();
+        for (v, variable) in fitted.variables.iter_mut().enumerate() {
+            let states = variable.states.len();
+            let mut counts = vec![pseudo; variable.table.len()];
+            for assignment in assignments {
+                let row =
+                    variable.parents.iter().fold(0, |row, &p| row * self.variables[p].states.len() + assignment[p]);
+                counts[row * states + assignment[v]] += 1.0;
+            }
+            for row in counts.chunks_mut(states) {
+                let sum: f64 = row.iter().sum();
+                row.iter_mut().for_each(|count| *count /= sum);
+            }
+            variable.table = counts;
+        }
+        fitted
+    }
+
     /// Name, as the file gives it; may be empty.
     #[must_use]
     pub fn name(&self) -> &str {

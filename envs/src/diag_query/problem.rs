@@ -186,6 +186,11 @@ impl ListSource {
         Ok(Self { cases })
     }
 
+    /// The number in the list of the patient that `rng` draws.
+    pub fn draw_index(&self, rng: &mut StreamRng) -> usize {
+        rng.below(self.cases.len())
+    }
+
     /// The patients.
     #[must_use]
     pub fn cases(&self) -> &[Case] {
@@ -195,7 +200,7 @@ impl ListSource {
 
 impl CaseSource for ListSource {
     fn draw(&self, rng: &mut StreamRng) -> Case {
-        self.cases[rng.below(self.cases.len())].clone()
+        self.cases[self.draw_index(rng)].clone()
     }
 
     fn max_given(&self) -> usize {

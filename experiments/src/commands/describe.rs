@@ -27,12 +27,6 @@ pub fn run(name: &str, output: OutputArgs) -> Result<Outcome> {
             return Ok(Outcome::Done);
         }
     }
-    // Environments that no experiment uses yet.
-    if let Some((env, about)) = envs::all().into_iter().find(|(env, _)| *env == name) {
-        let (value, text) = env_described(env, about);
-        print(output, &value, || text)?;
-        return Ok(Outcome::Done);
-    }
     let names = names()?;
     let hint = did_you_mean(name, names.iter().map(String::as_str));
     Err(bad_input(format!("describe {name}: there is nothing of that name{hint}; see `experiment list`")))

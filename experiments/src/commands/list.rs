@@ -68,8 +68,9 @@ fn text(catalogue: &Catalogue) -> String {
         section(title, pairs(named).iter().map(|(n, a)| (n.as_str(), *a)).collect());
     }
     for info in experiments::ALL.iter().map(|e| e.info()) {
+        let views = if info.views.is_empty() { String::new() } else { format!("[+{}]", info.views.join("|")) };
         section(
-            &format!("arms of {}, spelled algorithm[:frozen|lora|full][@embedded|random]", info.name),
+            &format!("arms of {}, spelled algorithm{views}[:frozen|lora|full][@embedded|random]", info.name),
             info.algorithms.iter().map(|a| (a.name, a.about)).collect(),
         );
     }

@@ -17,6 +17,7 @@ mod verify;
 
 use crate::cli::{Command, OutputArgs};
 use crate::control::Control;
+use crate::diag_query::DiagQueryStudies;
 use crate::experiments;
 use crate::failure::Outcome;
 use crate::progress::Progress;
@@ -36,6 +37,7 @@ pub fn run(command: Command) -> Result<Outcome> {
     match command {
         Command::RecSim(args) => new::run(&RecSim, &args.study, args.flags()),
         Command::Control(args) => new::run(&Control, &args, Vec::new()),
+        Command::DiagQuery(args) => new::run(&DiagQueryStudies, &args.study, args.flags()),
         Command::List { output } => list::run(output),
         Command::Describe { name, output } => describe::run(&name, output),
         Command::Resume { dir, output } => resume::run(&dir, output),

@@ -5,7 +5,7 @@ use crate::arms::{self, Arm, TrainMode as Backbone, parse_all};
 use crate::config::Layers;
 use crate::deep::{ALGORITHMS, AgentSettings, check_use};
 use crate::failure::bad_input;
-use crate::study::{EvalPlan, Plan, ReportSettings, TrainMode, TrainPlan, check_threads};
+use crate::study::{EvalPlan, Plan, ReportSettings, TrainPlan, check_threads};
 use crate::suggest::did_you_mean;
 use anyhow::Result;
 use retune_envs::control::ControlTask;
@@ -31,7 +31,7 @@ pub struct ControlConfig {
     /// The task.
     pub env: EnvSettings,
     /// Budget, threads and checkpoints.
-    pub train: TrainSettings,
+    pub train: TrainPlan,
     /// Measurement.
     pub eval: EvalSettings,
     /// Statistics.
@@ -49,26 +49,6 @@ pub struct ControlConfig {
 pub struct EnvSettings {
     /// Its name.
     pub id: String,
-}
-
-/// Budget, threads and checkpoints.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainSettings {
-    /// Env steps per trained arm.
-    pub env_steps: u64,
-    /// Whether actor threads wait for the learner.
-    pub mode: TrainMode,
-    /// Rounds by which free-running actors may be behind.
-    pub max_lag: u64,
-    /// Env steps between records of training metrics.
-    pub log_env_steps: u64,
-    /// Seconds between checkpoints.
-    pub checkpoint_secs: f64,
-    /// Checkpoints kept.
-    pub keep_checkpoints: usize,
-    /// Whether the best is kept as well.
-    pub keep_best: bool,
 }
 
 /// Measurement.
@@ -97,7 +77,7 @@ impl ControlConfig {
         config.task().map_err(|_| unknown_task(&config.env.id, layers))?;
         let arms = config.parsed_arms()?;
         for (spelling, own) in &config.arm {
-            let arm = Arm::parse(spelling, ALGORITHMS)?;
+            let arm = Arm::parse(spelling, ALGORITHMS, &[])?;
             own.keys().try_for_each(|key| check_use(&arm, spelling, key, layers))?;
         }
         for arm in &arms {
@@ -131,28 +111,20 @@ impl ControlConfig {
     /// # Errors
     /// [`crate::failure::BadInput`] for an unknown arm or one named twice.
     pub fn parsed_arms(&self) -> Result<Vec<Arm>> {
-        parse_all(&self.arms, ALGORITHMS)
+        parse_all(&self.arms, ALGORITHMS, &[])
     }
 
     /// What all studies settle.
     #[must_use]
     pub fn plan(&self, arms: Vec<Arm>) -> Plan {
-        let (train, eval) = (&self.train, &self.eval);
+        let eval = &self.eval;
         Plan {
             seed: self.seed,
             seeds: self.seeds,
             arms,
             jobs: self.jobs,
             actors: self.actors,
-            train: TrainPlan {
-                env_steps: train.env_steps,
-                mode: train.mode,
-                max_lag: train.max_lag,
-                log_env_steps: train.log_env_steps,
-                checkpoint_secs: train.checkpoint_secs,
-                keep_checkpoints: train.keep_checkpoints,
-                keep_best: train.keep_best,
-            },
+            train: self.train,
             eval: EvalPlan {
                 episodes: eval.episodes,
                 curve_episodes: eval.curve_episodes,
@@ -231,7 +203,7 @@ mod tests {
     #[test]
     fn the_tuned_settings_of_a_task_lie_below_whatever_runs_on_it() {
         let rate = |config: &ControlConfig, arm: &str| {
-            config.agent_table(&Arm::parse(arm, ALGORITHMS).expect("known"))["learning_rate"].as_float()
+            config.agent_table(&Arm::parse(arm, ALGORITHMS, &[]).expect("known"))["learning_rate"].as_float()
         };
         let quick = config(None, &[]).expect("valid");
         assert_eq!(rate(&quick, "dqn"), Some(1e-3));

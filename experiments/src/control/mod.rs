@@ -49,6 +49,7 @@ static INFO: Info = Info {
     next_preset: Some("cartpole"),
     settings: &[include_str!("../../presets/control/settings.toml"), deep::SETTINGS],
     algorithms: deep::ALGORITHMS,
+    views: &[],
     anchors: &[("random", Anchor::Zero)],
     paired_by: &["seed", "env", "eval.episodes"],
 };

@@ -199,7 +199,7 @@ impl RecSimConfig {
             }
         }
         for spelling in self.arm.keys() {
-            Arm::parse(spelling, ALGORITHMS)?;
+            Arm::parse(spelling, ALGORITHMS, &[])?;
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ impl RecSimConfig {
     /// # Errors
     /// [`crate::failure::BadInput`] for an unknown arm or one named twice.
     pub fn parsed_arms(&self) -> Result<Vec<Arm>> {
-        parse_all(&self.arms, ALGORITHMS)
+        parse_all(&self.arms, ALGORITHMS, &[])
     }
 
     /// What all studies settle.
@@ -316,7 +316,7 @@ mod tests {
         let config = with(&["train.env_steps=5", "agent.hidden=7", "arm.sarsa.hidden=9"]).expect("valid");
         assert_eq!(config.train.env_steps, 5);
         let hidden =
-            |arm: &str| config.agent_table(&Arm::parse(arm, ALGORITHMS).expect("known"))["hidden"].as_integer();
+            |arm: &str| config.agent_table(&Arm::parse(arm, ALGORITHMS, &[]).expect("known"))["hidden"].as_integer();
         assert_eq!((hidden("q_learning"), hidden("sarsa"), hidden("sarsa:lora")), (Some(7), Some(9), Some(9)));
     }
 

@@ -95,5 +95,5 @@ fn measurement(summary: &Summary) -> Measurement {
         ("gini", summary.gini),
     ];
     let metrics = all.into_iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.to_owned(), v)).collect();
-    Measurement { episode_return: summary.episode_return.mean, metrics }
+    Measurement { episode_return: summary.episode_return.mean, metrics, details: serde_json::Value::Null }
 }

@@ -42,6 +42,7 @@ static INFO: Info = Info {
     next_preset: Some("standard"),
     settings: &[include_str!("../../presets/rec_sim/settings.toml")],
     algorithms: ALGORITHMS,
+    views: &[],
     anchors: &[("random", Anchor::Zero), ("planner", Anchor::One)],
     paired_by: &["seed", "env", "catalog", "eval.users"],
 };

@@ -36,6 +36,8 @@ pub struct Info {
     pub settings: &'static [&'static str],
     /// What can be compared, references first.
     pub algorithms: &'static [Algorithm],
+    /// What an arm may be shown other than what the study shows, `arm+view`; empty where there is no choice.
+    pub views: &'static [&'static str],
     /// The references that are the ends of the normalized scale. They are measured even if nobody asks: they cost a
     /// second and say what a score is worth.
     pub anchors: &'static [(&'static str, Anchor)],
@@ -58,7 +60,7 @@ impl Info {
     /// # Errors
     /// [`crate::failure::BadInput`] as [`Arm::parse`].
     pub fn arm(&self, spelling: &str) -> Result<Arm> {
-        Arm::parse(spelling, self.algorithms)
+        Arm::parse(spelling, self.algorithms, self.views)
     }
 
     /// The references that are the ends of the normalized scale.

@@ -5,6 +5,7 @@ use retune::agent::{Actor, Mode, Snapshot, Stop};
 use retune::env::Env;
 use retune::rollout::{Evaluation, EvaluationRecord, evaluate};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ pub struct Measurement {
     pub episode_return: f64,
     /// The other measures by name; what could not be measured is left out.
     pub metrics: BTreeMap<String, f64>,
+    /// What only the experiment itself understands, such as curves over questions; null if there is nothing.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
 }
 
 impl Measurement {
@@ -59,7 +63,7 @@ fn of_records(records: &[EvaluationRecord]) -> Measurement {
         ("episode_length", mean(&|r| r.length as f64)),
     ];
     let metrics = all.into_iter().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k.to_owned(), v)).collect();
-    Measurement { episode_return, metrics }
+    Measurement { episode_return, metrics, details: Value::Null }
 }
 
 #[cfg(test)]

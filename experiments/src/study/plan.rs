@@ -36,7 +36,8 @@ impl Plan {
 }
 
 /// Budget, threads and checkpoints of every trial.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrainPlan {
     /// Env steps per trained arm.
     pub env_steps: u64,

@@ -4,7 +4,8 @@
 //! root ─┬─ trial / seed ─┬─ train       episodes of training, exploration
 //!       │                └─ agent       initial weights, minibatches
 //!       └─ users / seed ─┬─ curve / i   episode i of the learning curve (a user, where an episode is one)
-//!                        └─ test / i    episode i of the final evaluation
+//!                        ├─ test / i    episode i of the final evaluation
+//!                        └─ validation / i   episode i for settings that are chosen by what they earn
 //! ```
 //!
 //! No arm appears in a path: every arm of a seed trains on the same episodes and is measured on the same others
@@ -48,7 +49,19 @@ impl TrialSeeds {
     /// Seeds of the episodes of the final evaluation, `[count]`.
     #[must_use]
     pub fn test(&self, count: usize) -> Vec<u64> {
-        episodes(&self.measured.child("test"), count)
+        episodes(&self.test_stream(), count)
+    }
+
+    /// The stream of [`TrialSeeds::test`], for whoever has to look for further seeds in it.
+    #[must_use]
+    pub fn test_stream(&self) -> Seed {
+        self.measured.child("test")
+    }
+
+    /// Seeds of the episodes by which a setting of a baseline is chosen, `[count]`.
+    #[must_use]
+    pub fn validation(&self, count: usize) -> Vec<u64> {
+        episodes(&self.measured.child("validation"), count)
     }
 }
 

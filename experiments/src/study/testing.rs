@@ -24,6 +24,7 @@ static INFO: Info = Info {
     next_preset: None,
     settings: &[],
     algorithms: &[Algorithm::rl("sarsa", "Learns.")],
+    views: &[],
     anchors: &[],
     paired_by: &[],
 };

@@ -5,7 +5,7 @@ use super::rules::Rules;
 use crate::diag_query::model::Belief;
 use crate::diag_query::problem::{Case, Problem};
 use retune::env::{EnvError, Status};
-use retune::rng::Seed;
+use retune::rng::{Seed, StreamRng};
 use serde::{Deserialize, Serialize};
 
 /// An answer to a question: the state that was reported, or `unknown`.
@@ -55,10 +55,16 @@ fn root(seed: u64) -> Seed {
     Seed::root(seed).child("diag_query")
 }
 
+/// The stream that the patient of an episode is drawn from: episode `number` of the env that was reset with `seed`.
+#[must_use]
+pub fn case_stream(seed: u64, number: u64) -> StreamRng {
+    root(seed).child("cases").index(number).rng()
+}
+
 impl Episode {
     /// Draws the patient and what is known of them from the start.
     pub fn begin(problem: &Problem, initial: Initial, seed: u64, number: u64, thresholds: Vec<f64>) -> Self {
-        let case = problem.source.draw(&mut root(seed).child("cases").index(number).rng());
+        let case = problem.source.draw(&mut case_stream(seed, number));
         let given = match initial {
             Initial::None => Vec::new(),
             Initial::FromData => case.given.clone(),

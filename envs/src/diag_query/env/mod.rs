@@ -24,8 +24,9 @@ mod rules;
 mod tests;
 
 pub use config::{Costs, DiagQueryConfig, Initial, Shaping, Utility, View};
-pub use episode::{Asked, Reply};
+pub use episode::{Asked, Reply, case_stream};
 
+use super::baselines::Task;
 use super::model::Belief;
 use super::problem::{Case, Problem};
 use encode::Encoder;
@@ -109,6 +110,19 @@ impl DiagQuery {
         &self.config
     }
 
+    /// The decision problem as planners see it: with the answers as the attached model believes that they come about.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        let rules = &self.rules;
+        Task {
+            states: rules.states.clone(),
+            costs: rules.costs.clone(),
+            lambda: rules.lambda,
+            utilities: rules.utilities.clone(),
+            channel: rules.believed.clone(),
+        }
+    }
+
     /// The patient with everything that is hidden: for evaluation only.
     #[must_use]
     pub fn case(&self) -> Option<&Case> {
@@ -131,6 +145,15 @@ impl DiagQuery {
     #[must_use]
     pub fn cost(&self) -> f64 {
         self.episode.as_ref().map_or(0.0, |e| e.cost)
+    }
+
+    /// What asking a finding costs.
+    ///
+    /// # Panics
+    /// If there is no such finding.
+    #[must_use]
+    pub fn finding_cost(&self, finding: usize) -> f64 {
+        self.rules.costs[finding]
     }
 
     /// Sum of this episode's rewards without shaping: the score.

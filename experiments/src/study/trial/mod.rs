@@ -52,6 +52,21 @@ pub trait Task {
         episodes: &[u64],
         stop: &Stop,
     ) -> Result<Measurement>;
+
+    /// The final evaluation, which may look closer than those during training.
+    ///
+    /// # Errors
+    /// As [`Task::measure`].
+    fn measure_final(
+        &self,
+        split: &str,
+        actor: &mut TaskActor<Self>,
+        snapshot: &Arc<Snapshot>,
+        episodes: &[u64],
+        stop: &Stop,
+    ) -> Result<Measurement> {
+        self.measure(split, actor, snapshot, episodes, stop)
+    }
 }
 
 /// An agent for a task.
@@ -227,7 +242,9 @@ impl<'a, T: Task> Training<'a, T> {
         let episodes = self.seeds.test(self.plan.eval.episodes);
         let mut measurements = BTreeMap::new();
         for split in self.study.prepared.splits() {
-            let found = self.measure(split.name, &episodes)?;
+            let snapshot = self.agent.learner().snapshot(&self.task.texts(split.name)?)?;
+            let stop = &self.study.interrupt.hard;
+            let found = self.task.measure_final(split.name, self.judge.as_mut(), &snapshot, &episodes, stop)?;
             self.record(Phase::Evaluation, Some(&format!("final/{}", split.name)), found.values())?;
             measurements.insert(split.name.to_owned(), found);
         }

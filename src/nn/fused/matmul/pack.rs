@@ -103,7 +103,13 @@ unsafe fn transpose(panel: *mut f32, width: usize, source: *const f32, (count, s
 /// in each row.
 #[expect(clippy::needless_range_loop, reason = "iterators would put the registers into memory")]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn transpose_block(to: *mut f32, to_stride: usize, from: *const f32, from_stride: usize, rows: usize) {
+pub(super) unsafe fn transpose_block(
+    to: *mut f32,
+    to_stride: usize,
+    from: *const f32,
+    from_stride: usize,
+    rows: usize,
+) {
     // SAFETY: passed on to the caller of `pack`.
     unsafe {
         let mut row = [_mm256_setzero_ps(); 8];

@@ -71,12 +71,7 @@ impl Thin<'_> {
     ///
     /// # Safety
     /// As [`multiply`].
-    unsafe fn pass(
-        &self,
-        tile: &mut [f32; ROWS * COLS],
-        (row, col): (usize, usize),
-        (first, count): (usize, usize),
-    ) {
+    unsafe fn pass(&self, tile: &mut [f32; ROWS * COLS], (row, col): (usize, usize), (first, count): (usize, usize)) {
         let b = &self.b;
         let width = (padded(self.rows) - row).min(COLS);
         let tile = Tile {

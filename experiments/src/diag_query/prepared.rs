@@ -1,0 +1,213 @@
+//! A `diag_query` study that is ready to run, and how one of its trials is run.
+
+use super::INFO;
+use super::config::DiagQuerySettings;
+use super::exact;
+use super::references::{self, Sizes};
+use super::task::QueryTask;
+use super::verdict;
+use super::world::{Patients, World};
+use crate::arms::Arm;
+use crate::backbones::{self, Backbones};
+use crate::deep::{AgentSettings, build};
+use crate::progress::TrialProgress;
+use crate::study::{Info, Plan, Prepared, SplitInfo, Study, Training, TrialId, TrialRecord, TrialSeeds, typed};
+use anyhow::Result;
+use candle_core::Device;
+use retune::agent::{Agent, Stop};
+use retune::backbone::{BackboneOptions, Weights};
+use retune::env::{CandidateObs, Env, ObsSpec, Slate};
+use retune::rng::Seed;
+use retune::stats::Bootstrap;
+use retune::track::{MetricInfo, Reference, Summary, sha256_hex};
+use retune_agents::{LearningConfig, Setup, TextModel};
+use retune_envs::diag_query::env::View;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The only measurement.
+const SPLIT: SplitInfo = SplitInfo { name: "test", measured_on: "patients never met in training" };
+
+/// Units of the measures beside the return; what has none is left out.
+const UNITS: &[(&str, &str)] = &[
+    ("queries", "questions"),
+    ("cost", "cost units"),
+    ("log_loss", "nats"),
+    ("accuracy", "share of cases"),
+    ("top_3_accuracy", "share of cases"),
+];
+
+/// An agent that asks and declares.
+type QueryAgent = dyn Agent<CandidateObs, Slate>;
+
+/// Everything the trials of a study share.
+pub struct DiagQueryStudy {
+    json: Value,
+    plan: Plan,
+    hashes: BTreeMap<String, String>,
+    config: DiagQuerySettings,
+    world: World,
+    fixed: Vec<Reference>,
+    /// The text encoder, where an arm reads.
+    weights: Option<Weights>,
+    device: Device,
+}
+
+impl DiagQueryStudy {
+    /// Reads problem and backbone and checks that every arm can be built.
+    ///
+    /// # Errors
+    /// Whatever is wrong with what a person put in; nothing has been written then.
+    pub fn new(json: &Value) -> Result<Self> {
+        let config: DiagQuerySettings = typed(json)?;
+        let (arms, device) = (config.parsed_arms()?, crate::device::choose(&config.device)?);
+        let world = World::new(&config)?;
+        let mut hashes: BTreeMap<String, String> =
+            world.files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect();
+        let root = Seed::root(config.seed);
+        let reads = arms.iter().any(|arm| arm.algorithm.trains && config.view(arm) == View::Text);
+        let weights =
+            reads.then(|| backbones::load(&config.backbone, config.weights, root.child("backbone"))).transpose()?;
+        if let Some(weights) = &weights {
+            hashes.insert("backbone".to_owned(), weights.version().to_owned());
+        }
+        let (plan, json) = (config.plan(arms), json.clone());
+        let mut study = Self { json, plan, hashes, config, world, fixed: Vec::new(), weights, device };
+        let patients = study.world.patients(0)?;
+        // A planner's environment first: it finds what is wrong with the problem even if no arm learns.
+        study.world.planning(&patients.test, false)?;
+        study.fixed = exact::references(&study.world, &patients)?;
+        for arm in study.plan.arms.iter().filter(|arm| !arm.is_policy() && study.config.view(arm) != View::Text) {
+            let trial = TrialId { arm: *arm, seed: 0 };
+            study.build(&trial, &patients, &Stop::new())?;
+        }
+        Ok(study)
+    }
+
+    fn build(&self, trial: &TrialId, patients: &Patients, stop: &Stop) -> retune::Result<Box<QueryAgent>> {
+        let (arm, settings) = (&trial.arm, self.settings(&trial.arm)?);
+        let env = self.world.training(patients, self.config.view(arm))?;
+        let learning = LearningConfig { env_steps: self.plan.train.env_steps, ..LearningConfig::default() };
+        let text = self.text(trial, &env, stop)?;
+        let seed = TrialSeeds::new(self.plan.seed, trial.seed).agent();
+        let setup = Setup { learning: &learning, spec: env.spec(), text: text.as_ref(), device: &self.device, seed };
+        build(arm, &settings, &setup)
+    }
+
+    /// The encoder of an arm that reads.
+    fn text(&self, trial: &TrialId, env: &impl Env, stop: &Stop) -> retune::Result<Option<TextModel>> {
+        let (Some(weights), ObsSpec::Candidates(spec)) = (&self.weights, &env.spec().obs) else { return Ok(None) };
+        if !spec.has_text {
+            return Ok(None);
+        }
+        let root = Seed::root(self.plan.seed);
+        let texts = &env.spec().texts;
+        let all = Backbones::new(weights.clone(), &[trial.arm], texts, spec.pool.clone(), &self.device, root)
+            .map_err(|e| retune::Error::State(e.to_string()))?;
+        let encoder = all.encoder(&trial.arm, trial.seed, stop)?;
+        Ok(Some(TextModel {
+            options: BackboneOptions { ..backbones::options(&encoder.weights, trial.arm.mode.of_backbone()) },
+            weights: encoder.weights,
+            cache: encoder.cache,
+            stop: stop.clone(),
+        }))
+    }
+
+    fn settings(&self, arm: &Arm) -> retune::Result<AgentSettings> {
+        self.config.settings(arm).map_err(|e| retune::Error::State(format!("arm {arm}: {e}")))
+    }
+}
+
+impl Prepared for DiagQueryStudy {
+    fn info(&self) -> &'static Info {
+        &INFO
+    }
+
+    fn config(&self) -> &Value {
+        &self.json
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn device(&self) -> String {
+        crate::device::name(&self.device)
+    }
+
+    fn hashes(&self) -> &BTreeMap<String, String> {
+        &self.hashes
+    }
+
+    fn metric(&self) -> MetricInfo {
+        MetricInfo { name: "episode_return".to_owned(), unit: "utility".to_owned(), higher_is_better: true }
+    }
+
+    fn unit(&self, measure: &str) -> &'static str {
+        UNITS.iter().find(|(name, _)| *name == measure).map_or("", |(_, unit)| unit)
+    }
+
+    fn splits(&self) -> Vec<SplitInfo> {
+        vec![SPLIT]
+    }
+
+    fn backbone(&self, arm: &Arm) -> String {
+        let view = self.config.view(arm);
+        if !arm.algorithm.trains {
+            return "none".to_owned();
+        }
+        match view {
+            View::Text => arm.mode.name().to_owned(),
+            view if view.uses_model() => "none (oracle features)".to_owned(),
+            _ => "none".to_owned(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = vec![super::NOTICE.to_owned()];
+        let oracles: Vec<String> = self
+            .plan
+            .arms
+            .iter()
+            .filter(|arm| !arm.is_policy() && self.config.view(arm).uses_model())
+            .map(ToString::to_string)
+            .collect();
+        if !oracles.is_empty() {
+            let names = oracles.join(", ");
+            warnings.push(format!("Oracle features: {names} see what the attached model believes; the others do not."));
+        }
+        warnings
+    }
+
+    fn fixed_references(&self) -> Vec<Reference> {
+        self.fixed.clone()
+    }
+
+    fn conclude(&self, summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
+        verdict::conclude(summary, bootstrap)
+    }
+
+    fn run_trial(&self, study: &Study, trial: &TrialId, bar: &TrialProgress) -> retune::Result<TrialRecord> {
+        let (seeds, stop) = (TrialSeeds::new(self.plan.seed, trial.seed), &study.interrupt.hard);
+        let patients = self.world.patients(trial.seed).map_err(|e| retune::Error::State(e.to_string()))?;
+        let (eval, plan) = (&self.config.eval, &self.plan.eval);
+        if trial.arm.is_policy() {
+            bar.say("measuring");
+            let sizes = Sizes { test: plan.episodes, validation: eval.validation_episodes, stories: eval.stories };
+            let name = trial.arm.algorithm.name;
+            let found = references::measure(&self.world, &patients, name, &seeds, sizes, stop)?;
+            return Ok(TrialRecord::of_policy(trial, [(SPLIT.name.to_owned(), found)]));
+        }
+        let agent = self.build(trial, &patients, stop)?;
+        let task = QueryTask {
+            world: &self.world,
+            patients: &patients,
+            view: self.config.view(&trial.arm),
+            seeds,
+            batch: plan.num_envs,
+            stories: eval.stories,
+        };
+        let collection = self.settings(&trial.arm)?.collection();
+        Training::begin(study, trial, task, agent, collection)?.run(trial, bar)
+    }
+}

@@ -1,0 +1,127 @@
+//! Training and measuring on patients.
+
+use super::measure::{Details, Played, measurement};
+use super::world::{Patients, World};
+use crate::study::{Measurement, Task, TaskActor, TrialSeeds};
+use retune::agent::{Mode, Snapshot, Stop};
+use retune::env::TextId;
+use retune::rollout::{Evaluation, Observed, evaluate};
+use retune::{Error, Result};
+use retune_envs::diag_query::env::{Act, DiagQuery, View};
+use retune_envs::diag_query::problem::Problem;
+use std::sync::Arc;
+
+/// The patients of a seed, as an agent with one view meets them.
+pub struct QueryTask<'a> {
+    /// What all seeds share.
+    pub world: &'a World,
+    /// The patients.
+    pub patients: &'a Patients,
+    /// What the agent sees.
+    pub view: View,
+    /// The streams of the seed.
+    pub seeds: TrialSeeds,
+    /// Cases that a measurement plays side by side.
+    pub batch: usize,
+    /// Cases to tell after the final evaluation.
+    pub stories: usize,
+}
+
+impl QueryTask<'_> {
+    fn play(
+        &self,
+        problem: &Arc<Problem>,
+        actor: &mut TaskActor<Self>,
+        snapshot: &Arc<Snapshot>,
+        episodes: &[u64],
+        stop: &Stop,
+    ) -> Result<Vec<Played>> {
+        let (prior, mut cases): (_, Vec<Option<Played>>) = (self.prior(problem), vec![None; episodes.len()]);
+        let mut observer = |seen: Observed<'_, DiagQuery>| {
+            let env = seen.env;
+            let case = env.case().ok_or_else(|| Error::State("an episode without a patient".to_owned()))?;
+            let played = cases[seen.episode].get_or_insert_with(|| Played {
+                case: case.clone(),
+                asked: Vec::new(),
+                costs: Vec::new(),
+                posteriors: Vec::new(),
+                declared: 0,
+                episode_return: 0.0,
+            });
+            let posterior = || env.posterior().map_or_else(Vec::new, <[f64]>::to_vec);
+            if let Some(Act::Ask(finding)) = seen.action.0.first().and_then(|&c| env.act(c as usize)) {
+                played.costs.push(env.finding_cost(finding));
+                played.posteriors.push(posterior());
+            }
+            if seen.step.status.is_over() {
+                played.asked = env.asked().to_vec();
+                played.declared = env.declared().unwrap_or_default();
+                played.episode_return = env.unshaped_return();
+                let first = self.first(&prior, env, episodes[seen.episode])?;
+                played.posteriors.insert(0, first);
+            }
+            Ok(())
+        };
+        let evaluation = Evaluation { seeds: episodes, batch: self.batch, mode: Mode::Evaluate, time_limit: None };
+        evaluate(|_| self.world.measuring(problem, self.view), actor, snapshot, &evaluation, stop, &mut observer)?;
+        Ok(cases.into_iter().flatten().collect())
+    }
+
+    /// The belief of the attached model before any answer.
+    fn prior(&self, problem: &Arc<Problem>) -> Vec<f64> {
+        problem.model.as_ref().map_or_else(Vec::new, |model| model.begin().posterior().to_vec())
+    }
+
+    /// The belief before the first question.
+    fn first(&self, prior: &[f64], env: &DiagQuery, seed: u64) -> Result<Vec<f64>> {
+        if env.asked().iter().all(|asked| !asked.given) {
+            return Ok(prior.to_vec());
+        }
+        let mut again = self.world.measuring(env.problem(), self.view)?;
+        retune::env::Env::reset(&mut again, Some(seed))?;
+        Ok(again.posterior().map_or_else(Vec::new, <[f64]>::to_vec))
+    }
+}
+
+impl Task for QueryTask<'_> {
+    type Env = DiagQuery;
+
+    fn env(&self) -> Result<DiagQuery> {
+        self.world.training(self.patients, self.view)
+    }
+
+    fn texts(&self, _split: &str) -> Result<Vec<TextId>> {
+        Ok(Vec::new())
+    }
+
+    /// On validation patients, so that watching training takes nothing from the test.
+    fn measure(
+        &self,
+        _split: &str,
+        actor: &mut TaskActor<Self>,
+        snapshot: &Arc<Snapshot>,
+        episodes: &[u64],
+        stop: &Stop,
+    ) -> Result<Measurement> {
+        let problem = &self.patients.validation;
+        let played = self.play(problem, actor, snapshot, episodes, stop)?;
+        Ok(measurement(problem, &played, self.world.t_max(), 0)?.0)
+    }
+
+    fn measure_final(
+        &self,
+        _split: &str,
+        actor: &mut TaskActor<Self>,
+        snapshot: &Arc<Snapshot>,
+        episodes: &[u64],
+        stop: &Stop,
+    ) -> Result<Measurement> {
+        let problem = &self.patients.test;
+        let episodes = self.patients.test_seeds(episodes, &self.seeds.test_stream());
+        let played = self.play(problem, actor, snapshot, &episodes, stop)?;
+        let (mut found, details): (Measurement, Details) =
+            measurement(problem, &played, self.world.t_max(), self.stories)?;
+        found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,285 @@
+//! The patients of a study: who is met in training, in choosing thresholds and in the final evaluation.
+
+use super::config::{DiagQuerySettings, ModelKind, ShapingName};
+use super::problems::{self, MAX_CELLS};
+use super::tables::{Table, costs, utility};
+use crate::failure::bad_input;
+use anyhow::Result;
+use retune::rng::Seed;
+use retune_envs::diag_query::composite::{Composite, CompositeModel};
+use retune_envs::diag_query::env::{Costs, DiagQuery, DiagQueryConfig, Shaping, Utility, View, case_stream};
+use retune_envs::diag_query::model::Model;
+use retune_envs::diag_query::network::Network;
+use retune_envs::diag_query::problem::{Case, ListSource, Problem};
+use retune_envs::diag_query::shipped::{Roles, network_problem, read_network};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most questions where nobody says otherwise: for networks and tables, and for dialogues.
+const T_MAX: usize = 10;
+const T_MAX_DIALOGUES: usize = 20;
+
+/// Draws after which a case that no episode has shown is given up, per case.
+const DRAWS_PER_CASE: usize = 200;
+
+/// Where cases come from.
+enum Source {
+    /// A network, with what is needed to fit another to its cases.
+    Network { network: Arc<Network>, roles: Roles, target: String, problem: Problem },
+    /// A generator.
+    Generated(Problem),
+    /// A file of cases.
+    Table(Table),
+}
+
+/// What all seeds of a study share.
+pub struct World {
+    source: Source,
+    base: DiagQueryConfig,
+    root: Seed,
+    model: (ModelKind, usize),
+    train_cases: usize,
+    /// SHA-256 is taken of these, by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What the arms of one seed share.
+pub struct Patients {
+    /// Who is met in training.
+    pub train: Arc<Problem>,
+    /// Who stopping thresholds are chosen by.
+    pub validation: Arc<Problem>,
+    /// Who is measured on.
+    pub test: Arc<Problem>,
+    /// The best model there is, which the attached one need not be.
+    pub best: Arc<dyn Model>,
+    /// Where the test cases are a list: each is to be met once.
+    list: Option<Arc<ListSource>>,
+}
+
+impl World {
+    /// Reads what the settings name.
+    ///
+    /// # Errors
+    /// [`crate::failure::BadInput`] or [`retune::env::EnvError`] for files and settings that cannot be used.
+    pub fn new(config: &DiagQuerySettings) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let source = source(config, &mut files)?;
+        let dialogues = !config.data.dialogues.is_empty();
+        let default = if dialogues { T_MAX_DIALOGUES } else { T_MAX };
+        let env = &config.env;
+        let mut base = DiagQueryConfig {
+            view: env.view,
+            t_max: if env.t_max == 0 { default } else { env.t_max },
+            budget: (env.budget > 0.0).then_some(env.budget),
+            lambda: env.lambda,
+            costs: Costs::Unit,
+            noise: env.noise,
+            confusion: BTreeMap::new(),
+            missing: env.missing,
+            initial: env.initial,
+            stop: env.stop,
+            utility: Utility::Simple,
+            shaping: match env.shaping {
+                ShapingName::None => Shaping::None,
+                ShapingName::Potential => Shaping::Potential { gamma: env.shaping_gamma },
+                ShapingName::Aarlc => {
+                    Shaping::Aarlc { mu: env.shaping_mu, nu: env.shaping_nu, threshold: env.shaping_threshold }
+                }
+            },
+            model_knows_noise: env.noise_known,
+            seed: 0,
+        };
+        base.costs = costs(&env.costs, &mut files)?;
+        base.utility = utility(&env.utility, env.kappa, &mut files)?;
+        let model = (config.model.kind, config.model.cases);
+        let root = Seed::root(config.seed).child("diag_query");
+        let world = Self { source, base, root, model, train_cases: config.data.train_cases, files };
+        if model.0 == ModelKind::Refitted && !matches!(world.source, Source::Network { .. }) {
+            return Err(bad_input("model.kind = refitted: needs a network, whose structure is kept"));
+        }
+        Ok(world)
+    }
+
+    /// The patients of one seed.
+    ///
+    /// # Errors
+    /// If a model cannot be fitted or cases do not fit.
+    pub fn patients(&self, seed: u64) -> Result<Patients> {
+        match &self.source {
+            Source::Table(table) => {
+                let parts = table.parts(seed)?;
+                let (test, list) = (Arc::new(parts.test), Some(Arc::new(parts.list)));
+                let best = attached(&test)?;
+                Ok(Patients { train: Arc::new(parts.train), validation: Arc::new(parts.validation), test, best, list })
+            }
+            Source::Network { problem, .. } | Source::Generated(problem) => {
+                let best = attached(problem)?;
+                let test = Arc::new(Problem { model: Some(self.model(problem, seed)?), ..problem.clone() });
+                let train = if self.train_cases == 0 {
+                    Arc::clone(&test)
+                } else {
+                    let cases = self.cases(problem, seed, self.train_cases);
+                    Arc::new(Problem { source: Arc::new(ListSource::new(cases)?), ..(*test).clone() })
+                };
+                Ok(Patients { train, validation: Arc::clone(&test), test, best, list: None })
+            }
+        }
+    }
+
+    /// Cases that a model is fitted to, and that agents may be limited to.
+    fn cases(&self, problem: &Problem, seed: u64, count: usize) -> Vec<Case> {
+        let mut rng = self.root.child("cases").index(seed).rng();
+        (0..count).map(|_| problem.source.draw(&mut rng)).collect()
+    }
+
+    fn model(&self, problem: &Problem, seed: u64) -> Result<Arc<dyn Model>> {
+        let (kind, count) = self.model;
+        match (kind, &self.source) {
+            (ModelKind::NaiveBayes, _) => {
+                let cases = self.cases(problem, seed, count);
+                let fitted = CompositeModel::naive_bayes(problem.diagnoses.len(), &problem.states(), &cases, 0.5)?;
+                Ok(Arc::new(Composite::new(fitted)))
+            }
+            (ModelKind::Refitted, Source::Network { network, roles, target, .. }) => {
+                // The same stream as that of `cases`: a network draws its cases from complete assignments.
+                let mut rng = self.root.child("cases").index(seed).rng();
+                let assignments: Vec<Vec<usize>> = (0..count).map(|_| network.sample(&mut rng)).collect();
+                let fitted = Arc::new(network.refitted(&assignments, 0.5));
+                attached(&network_problem(&problem.name, &fitted, roles, target, MAX_CELLS)?)
+            }
+            _ => attached(problem),
+        }
+    }
+
+    /// Settings of the environment with this view.
+    #[must_use]
+    pub fn config(&self, view: View) -> DiagQueryConfig {
+        DiagQueryConfig { view, ..self.base.clone() }
+    }
+
+    /// The environment that agents train in. The attached model is left out where nothing needs it: following its
+    /// belief would take most of the time.
+    ///
+    /// # Errors
+    /// If a setting does not fit the problem.
+    pub fn training(&self, patients: &Patients, view: View) -> retune::Result<DiagQuery> {
+        let config = self.config(view);
+        let needed = view.uses_model() || config.stop || config.shaping != Shaping::None;
+        let problem = if needed {
+            Arc::clone(&patients.train)
+        } else {
+            Arc::new(Problem { model: None, ..(*patients.train).clone() })
+        };
+        Ok(DiagQuery::new(problem, config)?)
+    }
+
+    /// The environment of a measurement.
+    ///
+    /// # Errors
+    /// If a setting does not fit the problem.
+    pub fn measuring(&self, problem: &Arc<Problem>, view: View) -> retune::Result<DiagQuery> {
+        Ok(DiagQuery::new(Arc::clone(problem), self.config(view))?)
+    }
+
+    /// The environment as planners meet it, without shaping; `free` reveals everything at no cost.
+    ///
+    /// # Errors
+    /// If a setting does not fit the problem.
+    pub fn planning(&self, problem: &Arc<Problem>, free: bool) -> retune::Result<DiagQuery> {
+        let mut config = DiagQueryConfig { shaping: Shaping::None, ..self.config(View::Signed) };
+        if free {
+            config = DiagQueryConfig { t_max: problem.findings.len().max(1), budget: None, lambda: 0.0, ..config };
+        }
+        Ok(DiagQuery::new(Arc::clone(problem), config)?)
+    }
+
+    /// Most questions of an episode.
+    #[must_use]
+    pub fn t_max(&self) -> usize {
+        self.base.t_max
+    }
+}
+
+impl Patients {
+    /// Whether the test cases are a list.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.list.is_some()
+    }
+
+    /// Seeds of the final evaluation: those that are given where patients are drawn without end; where they are a
+    /// list, seeds of the same stream that meet each of its cases once, as many as `count`.
+    #[must_use]
+    pub fn test_seeds(&self, given: &[u64], stream: &Seed) -> Vec<u64> {
+        let Some(list) = &self.list else { return given.to_vec() };
+        let (cases, mut seen, mut seeds) = (list.cases().len(), Vec::new(), Vec::new());
+        seen.resize(cases, false);
+        for i in 0..(cases * DRAWS_PER_CASE) as u64 {
+            if seeds.len() == cases.min(given.len()) {
+                break;
+            }
+            let seed = stream.index(i).to_u64();
+            let case = list.draw_index(&mut case_stream(seed, 0));
+            if !std::mem::replace(&mut seen[case], true) {
+                seeds.push(seed);
+            }
+        }
+        seeds
+    }
+}
+
+fn attached(problem: &Problem) -> Result<Arc<dyn Model>> {
+    problem.model.clone().ok_or_else(|| bad_input(format!("{}: there is no model", problem.name)))
+}
+
+fn source(config: &DiagQuerySettings, files: &mut BTreeMap<String, Vec<u8>>) -> Result<Source> {
+    let (data, target) = (&config.data, config.env.target.as_str());
+    if !data.network.is_empty() {
+        let bytes = read("--network", &data.network)?;
+        let network = read_network(&data.network, &bytes)?;
+        files.insert("network".to_owned(), bytes);
+        let mut roles = Roles::all_but(&network, target);
+        if !data.findings.is_empty() {
+            roles.findings.retain(|(name, _)| data.findings.contains(name));
+            if let Some(unknown) = data.findings.iter().find(|f| network.find(f).is_none()) {
+                let message = format!("--findings {unknown}: {} has no such variable", data.network);
+                return Err(bad_input(message));
+            }
+        }
+        return of_network(&file_stem(&data.network), network, roles, target);
+    }
+    if let Some(table) = Table::new(config, files)? {
+        return Ok(Source::Table(table));
+    }
+    let name = config.env.problem.as_str();
+    match (problems::shipped_network(name)?, problems::generated(name)?) {
+        (Some((network, roles)), _) => {
+            files.insert("network".to_owned(), problems::network_file(name).unwrap_or_default().to_vec());
+            let target = problems::target_of(&roles, target)?.to_owned();
+            of_network(name, network, roles, &target)
+        }
+        (None, Some(problem)) if target.is_empty() => Ok(Source::Generated(problem)),
+        (None, Some(_)) => Err(bad_input(format!("env.target = {target}: {name} has one diagnosis and no targets"))),
+        (None, None) => Err(bad_input(format!("env.problem = {name}: there is no such problem"))),
+    }
+}
+
+fn of_network(name: &str, network: Arc<Network>, roles: Roles, target: &str) -> Result<Source> {
+    let problem = network_problem(&format!("{name}/{target}"), &network, &roles, target, MAX_CELLS)?;
+    Ok(Source::Network { network, roles, target: target.to_owned(), problem })
+}
+
+/// The bytes of a file that a person named.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] if it cannot be read.
+pub fn read(option: &str, file: &str) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|e| bad_input(format!("{option} {file}: cannot be read: {e}")))
+}
+
+/// The name of a file without folder and ending.
+#[must_use]
+pub fn file_stem(file: &str) -> String {
+    std::path::Path::new(file).file_stem().map_or_else(|| file.to_owned(), |s| s.to_string_lossy().into_owned())
+}
