@@ -133,8 +133,7 @@ impl AnswerGroup {
     ) -> Result<()> {
         let n = self.num_candidates;
         let Range { start, end } = self.range;
-        for (row, (grads, from)) in
-            grads.chunks_exact_mut(n).zip(grouped.chunks_exact(self.num_actions())).enumerate()
+        for (row, (grads, from)) in grads.chunks_exact_mut(n).zip(grouped.chunks_exact(self.num_actions())).enumerate()
         {
             let (logits, mask) = (&logits[row * n..][..n], &mask[row * n..][..n]);
             grads[..start].copy_from_slice(&from[..start]);

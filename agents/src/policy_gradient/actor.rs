@@ -4,10 +4,10 @@ use crate::acting::check_streams;
 use crate::answers::{AnswerGroup, Grouped};
 use crate::losses::policy::{log_softmax, most_probable, sample};
 use crate::net::{Outputs, Predictor};
-use retune::{Error, Result};
 use retune::agent::{Actor, Decision, Mode, Snapshot};
 use retune::env::{CandidateObs, Slate};
 use retune::rng::StreamRng;
+use retune::{Error, Result};
 use std::sync::Arc;
 
 /// Draws a candidate in training, takes the most probable one in evaluation. Where a classifier says what to answer, all

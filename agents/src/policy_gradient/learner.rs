@@ -227,7 +227,8 @@ impl PolicyLearner {
         stop: &Stop,
         round: &mut Round,
     ) -> Result<bool> {
-        let Work { table, values, advantages, returns, order, batch, out, other, grads, columns, actions } = &mut self.work;
+        let Work { table, values, advantages, returns, order, batch, out, other, grads, columns, actions } =
+            &mut self.work;
         let group = self.classifier.as_ref().map(|c| &c.group);
         let rows = &order[part.0..part.1];
         let whole = rows.len() == table.rows();

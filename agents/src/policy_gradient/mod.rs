@@ -11,6 +11,8 @@
 //! values before the updates; with a classifier of answers `answer_loss`, its cross-entropy in nats, and `answer_accuracy`; `learning_rate_factor` of the schedule; `stopped_early`, 1 if `target_kl` ended the updates of the round.
 
 mod actor;
+#[cfg(test)]
+mod answer_tests;
 mod classifier;
 mod config;
 mod learner;
@@ -26,8 +28,8 @@ use crate::answers::AnswerGroup;
 use crate::learning::Setup;
 use crate::net::{Head, NetConfig, Predictor};
 pub(crate) use actor::SoftmaxActor;
-pub(crate) use learner::shuffle;
 use learner::PolicyLearner;
+pub(crate) use learner::shuffle;
 use retune::agent::{Actor, Agent, Learner};
 use retune::env::{CandidateObs, Slate};
 use retune::{Error, Result};

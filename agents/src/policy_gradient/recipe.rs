@@ -86,7 +86,12 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let key = |name: &str| format!("{}.{name}", self.name);
         within(&key("gamma"), self.gamma, 0.0, 1.0)?;
-        for (name, value) in [("vf_coef", self.vf_coef), ("ent_coef", self.ent_coef), ("kl_coef", self.kl_coef), ("label_coef", self.label_coef)] {
+        for (name, value) in [
+            ("vf_coef", self.vf_coef),
+            ("ent_coef", self.ent_coef),
+            ("kl_coef", self.kl_coef),
+            ("label_coef", self.label_coef),
+        ] {
             within(&key(name), value, 0.0, f64::MAX)?;
         }
         for (name, value) in [("clip_value", self.clip_value), ("target_kl", self.target_kl)] {

@@ -9,6 +9,7 @@ use anyhow::Result;
 use retune::nn::mlp::{Activation, AdamConfig};
 use retune::replay::PriorityConfig;
 use retune_agents::dqn::{Bootstrap, Distribution, DqnConfig, Exploration, Prioritized};
+use retune_agents::inquirer::{InquirerConfig, QuestionRule};
 use retune_agents::losses::TdLoss;
 use retune_agents::net::{NetConfig, NetInit};
 use retune_agents::policy_gradient::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, Recipe, VanillaConfig};
@@ -95,6 +96,8 @@ pub struct AgentSettings {
     ent_coef: f64,
     anneal_ent: bool,
     label_coef: f64,
+    gain_coef: f64,
+    threshold: f64,
     vf_coef: f64,
     target_kl: f64,
     kl_coef: f64,
@@ -190,11 +193,24 @@ impl AgentSettings {
             .recipe()?,
             PolicyAlgorithm::A2c => {
                 let (gae_lambda, norm_adv) = (self.gae_lambda, self.norm_adv);
-                A2cConfig { net, gamma, gae_lambda, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+                A2cConfig {
+                    net,
+                    gamma,
+                    gae_lambda,
+                    norm_adv,
+                    ent_coef,
+                    anneal_ent,
+                    label_coef,
+                    vf_coef,
+                    kl_coef,
+                    anneal_lr,
+                }
+                .recipe()
             }
             PolicyAlgorithm::Vanilla => {
                 let norm_adv = self.norm_adv;
-                VanillaConfig { net, gamma, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+                VanillaConfig { net, gamma, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }
+                    .recipe()
             }
             PolicyAlgorithm::Impala => ImpalaConfig {
                 net,
@@ -232,6 +248,20 @@ impl AgentSettings {
     #[must_use]
     pub fn policy_net(&self) -> NetConfig {
         NetConfig { shared: false, init: NetInit::Orthogonal, ..self.net() }
+    }
+
+    /// For the supervised baseline of tasks that end with an answer.
+    #[must_use]
+    pub fn inquirer(&self, rule: QuestionRule) -> InquirerConfig {
+        InquirerConfig {
+            net: self.policy_net(),
+            update_epochs: self.update_epochs,
+            minibatch_size: self.minibatch_size,
+            gain_coef: self.gain_coef,
+            anneal_lr: self.learning_rate_end < 1.0,
+            rule,
+            threshold: self.threshold,
+        }
     }
 
     /// For discrete soft actor-critic.

@@ -39,6 +39,9 @@ macro_rules! preset {
     };
 }
 
+/// What agents need here that they do not need elsewhere.
+const AGENTS: Preset = preset!("agents");
+
 static INFO: Info = Info {
     name: "diag_query",
     about: "Ask findings at a cost, then declare a diagnosis; a research simulator, not a medical device.",
@@ -85,7 +88,7 @@ impl Experiment for DiagQueryStudies {
         let own = ["data.network", "data.cases", "data.dialogues"].iter().any(|key| !value(key).is_empty());
         let problem = value("env.problem");
         let tuned = INFO.presets.iter().find(|preset| !own && preset.name == problem);
-        [deep::DEFAULTS].into_iter().chain(tuned.copied()).collect()
+        [deep::DEFAULTS, AGENTS].into_iter().chain(tuned.copied()).collect()
     }
 
     fn checked(&self, layers: &Layers<'_>) -> Result<Value> {

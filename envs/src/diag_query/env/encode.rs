@@ -127,7 +127,9 @@ impl Encoder {
             candidate_features: Vec::new(),
             candidate_texts: (0..candidates).map(TextId).collect(),
             mask,
-            feedback: episode.last_reward.map(|reward| Feedback { outcomes: vec![outcome(reward)], best: self.best(episode) }),
+            feedback: episode
+                .last_reward
+                .map(|reward| Feedback { outcomes: vec![outcome(reward)], best: self.best(episode) }),
         }
     }
 
