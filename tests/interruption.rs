@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use crate::control;
+use crate::diag_query;
 use crate::support::{SMALL, ok, program, results, run, study};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -103,18 +104,28 @@ const AGENTS: [(&str, &[&str]); 4] = [
 #[test]
 fn whatever_learns_goes_on_after_a_kill_to_the_same_results() {
     for (arm, more) in AGENTS {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let here = folder.path();
-        let every_round = ["--arms", arm, "--seeds", "1", "--set", "train.checkpoint_secs=0"];
-        let args = [&control::SMALL[..], &every_round, more].concat();
-        let mut child = begin_with(here, &args);
-        wait_for_checkpoint(here, &mut child, arm);
-        child.kill().expect("SIGKILL");
-        assert_eq!(child.wait().expect("ends").code(), None, "{arm}: killed, not ended");
-        ok(&run(here, &["resume", "cut"]));
-        ok(&run(here, &[&args[..], &["--out", "whole"]].concat()));
-        assert_eq!(results(&here.join("cut")), results(&here.join("whole")), "{arm}");
+        assert_resumes_after_a_kill(&[&control::SMALL[..], more].concat(), arm);
     }
+}
+
+#[test]
+fn an_agent_that_asks_goes_on_after_a_kill_to_the_same_results() {
+    let longer = ["--set", "train.env_steps=3000", "--set", "agent.update_epochs=8", "--set", "env.noise=0.1"];
+    assert_resumes_after_a_kill(&[&diag_query::SMALL[..], &longer].concat(), "ppo");
+}
+
+fn assert_resumes_after_a_kill(study: &[&str], arm: &str) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let here = folder.path();
+    let every_round = ["--arms", arm, "--seeds", "1", "--set", "train.checkpoint_secs=0"];
+    let args = [study, &every_round].concat();
+    let mut child = begin_with(here, &args);
+    wait_for_checkpoint(here, &mut child, arm);
+    child.kill().expect("SIGKILL");
+    assert_eq!(child.wait().expect("ends").code(), None, "{arm}: killed, not ended");
+    ok(&run(here, &["resume", "cut"]));
+    ok(&run(here, &[&args[..], &["--out", "whole"]].concat()));
+    assert_eq!(results(&here.join("cut")), results(&here.join("whole")), "{arm}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod control;
+mod diag_query;
 mod interruption;
 mod repeatability;
 mod soak;

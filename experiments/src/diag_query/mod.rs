@@ -71,7 +71,17 @@ static INFO: Info = Info {
     algorithms: ALGORITHMS,
     views: VIEWS,
     anchors: &[],
-    paired_by: &["seed", "env", "data", "eval.episodes"],
+    // Patients and answers depend on these; what is shown and what it costs changes neither.
+    paired_by: &[
+        "seed",
+        "env.problem",
+        "env.target",
+        "env.noise",
+        "env.missing",
+        "env.initial",
+        "data",
+        "eval.episodes",
+    ],
 };
 
 /// The experiment.
