@@ -6,8 +6,10 @@
 //! candidate [`net`] (networks as numbers and gradients), [`losses`] and [`targets`].
 
 mod acting;
+mod answers;
 mod config;
 pub mod dqn;
+pub mod inquirer;
 pub mod learning;
 pub mod losses;
 pub mod net;

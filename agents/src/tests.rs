@@ -242,7 +242,7 @@ fn popular_counts_clicks_per_time_shown() {
             state: vec![1.0],
             candidate_features: features,
             mask: vec![true; 4],
-            feedback: Some(retune::env::Feedback { outcomes: vec![outcome(0), outcome(1)] }),
+            feedback: Some(retune::env::Feedback { outcomes: vec![outcome(0), outcome(1)], best: None }),
             ..CandidateObs::default()
         })
     };

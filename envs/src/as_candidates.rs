@@ -144,6 +144,7 @@ fn shape(state_dim: usize, num_candidates: usize, candidate_dim: usize) -> Candi
         has_text: false,
         history_len: 0,
         history_dim: 0,
+        answers: 0..0,
         pool: Vec::new(),
     }
 }
@@ -174,7 +175,7 @@ where
         }
         let step = self.env.step(&index)?;
         let outcome = ItemOutcome { clicked: true, reward: step.reward as f32, quality: None };
-        let obs = self.show(&step.obs, Some(Feedback { outcomes: vec![outcome] }));
+        let obs = self.show(&step.obs, Some(Feedback { outcomes: vec![outcome], best: None }));
         if step.status.is_over() {
             // The mask that was shown last forbids nothing: what comes now is refused because the episode is over.
             self.legal.clear();

@@ -74,6 +74,10 @@ pub struct ItemOutcome {
 pub struct Feedback {
     /// In slate order.
     pub outcomes: Vec<ItemOutcome>,
+    /// The answer that hindsight shows to have been right, one of [`super::CandidateSpec::answers`]: a label. Only in the
+    /// final observation of an episode, and only where the environment reveals it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<u32>,
 }
 
 impl Feedback {

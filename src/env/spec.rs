@@ -60,6 +60,9 @@ pub struct CandidateSpec {
     pub history_len: usize,
     /// Numbers per event of the history.
     pub history_dim: usize,
+    /// Candidates that answer the question of the episode and thereby end it, such as diagnoses among questions; empty
+    /// where there is no such difference. Which of them was right may be revealed in [`super::Feedback::best`].
+    pub answers: std::ops::Range<usize>,
     /// The texts that this instance can show, in id order: what an agent has to encode. Empty without texts. It may
     /// be fewer than [`EnvSpec::texts`] holds, such as the training part of a catalogue.
     pub pool: Vec<TextId>,

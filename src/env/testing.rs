@@ -123,6 +123,7 @@ impl Shop {
             has_text: true,
             history_len: Self::HISTORY,
             history_dim: 2,
+            answers: 0..0,
             pool: (0..10).map(TextId).collect(),
         };
         let spec = EnvSpec {
@@ -203,7 +204,7 @@ impl Env for Shop {
         if self.state.obs.history.len() > Self::HISTORY {
             self.state.obs.history.remove(0);
         }
-        self.state.obs.feedback = Some(Feedback { outcomes });
+        self.state.obs.feedback = Some(Feedback { outcomes, best: None });
         self.restock();
         self.state.running = !left;
         let status = if left { Status::Terminated } else { Status::Running };

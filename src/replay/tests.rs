@@ -25,7 +25,7 @@ fn obs(mark: f32, after_step: bool, rng: &mut StreamRng) -> Arc<CandidateObs> {
         if let Some(outcome) = outcomes.get_mut(rng.below(3)) {
             *outcome = ItemOutcome { clicked: true, reward: mark + 0.25, quality: Some(mark - 0.5) };
         }
-        Feedback { outcomes }
+        Feedback { outcomes, best: None }
     });
     Arc::new(CandidateObs {
         state: vec![mark, 1.0],

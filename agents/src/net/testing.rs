@@ -12,6 +12,7 @@ pub(crate) fn actions_spec(num_candidates: usize, state_dim: usize) -> Candidate
         has_text: false,
         history_len: 0,
         history_dim: 0,
+        answers: 0..0,
         pool: Vec::new(),
     }
 }

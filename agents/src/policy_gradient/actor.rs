@@ -1,24 +1,64 @@
 //! Acting by the softmax over the legal candidates.
 
 use crate::acting::check_streams;
+use crate::answers::{AnswerGroup, Grouped};
 use crate::losses::policy::{log_softmax, most_probable, sample};
 use crate::net::{Outputs, Predictor};
-use retune::Result;
 use retune::agent::{Actor, Decision, Mode, Snapshot};
 use retune::env::{CandidateObs, Slate};
 use retune::rng::StreamRng;
+use retune::{Error, Result};
 use std::sync::Arc;
 
-/// Draws a candidate in training, takes the most probable one in evaluation.
+/// Draws a candidate in training, takes the most probable one in evaluation. Where a classifier says what to answer, all
+/// answers are one action of the policy, and the classifier's likeliest is given.
 pub(crate) struct SoftmaxActor {
     predictor: Box<dyn Predictor>,
+    /// Answers, and the head of the classifier.
+    answers: Option<(AnswerGroup, usize)>,
+    grouped: Grouped,
+    mask: Vec<u8>,
     out: Outputs,
     log_probs: Vec<f64>,
 }
 
 impl SoftmaxActor {
     pub fn new(predictor: Box<dyn Predictor>) -> Self {
-        Self { predictor, out: Outputs::default(), log_probs: Vec::new() }
+        Self {
+            predictor,
+            answers: None,
+            grouped: Grouped::default(),
+            mask: Vec::new(),
+            out: Outputs::default(),
+            log_probs: Vec::new(),
+        }
+    }
+
+    /// With a classifier of answers at position `head` of the outputs.
+    pub fn answering(predictor: Box<dyn Predictor>, group: AnswerGroup, head: usize) -> Self {
+        Self { answers: Some((group, head)), ..Self::new(predictor) }
+    }
+
+    /// Logits and masks of actions, from those of candidates.
+    fn group(&mut self, obs: &[Arc<CandidateObs>]) {
+        self.mask.clear();
+        self.mask.extend(obs.iter().flat_map(|o| o.mask.iter().map(|&m| u8::from(m))));
+        match &self.answers {
+            Some((group, _)) => group.group(self.out.head(0), &self.mask, &mut self.grouped),
+            None => self.grouped.copy(self.out.head(0), &self.mask),
+        }
+    }
+
+    /// The candidate of an action in row `row`.
+    fn candidate(&self, row: usize, action: usize, obs: &CandidateObs) -> Result<u32> {
+        let Some((group, head)) = &self.answers else { return Ok(action as u32) };
+        if action != group.answer() {
+            return Ok(group.candidate_of(action) as u32);
+        }
+        let n = group.num_candidates();
+        let logits = &self.out.head(*head)[row * n..][..n];
+        let likeliest = group.likeliest(logits, |i| obs.mask[i]);
+        likeliest.map(|i| i as u32).ok_or_else(|| Error::State("no answer is legal".to_owned()))
     }
 }
 
@@ -33,11 +73,12 @@ impl Actor<CandidateObs, Slate> for SoftmaxActor {
             return Ok(Vec::new());
         }
         self.predictor.predict(obs, None, &mut self.out)?;
-        let logits = self.out.head(0);
-        let n = logits.len() / obs.len();
+        self.group(obs);
+        let n = self.grouped.logits.len() / obs.len();
         let mut decisions = Vec::with_capacity(obs.len());
-        for ((obs, rng), logits) in obs.iter().zip(rngs).zip(logits.chunks_exact(n)) {
-            log_softmax(logits, |i| obs.mask[i], &mut self.log_probs)?;
+        for (row, (obs, rng)) in obs.iter().zip(rngs).enumerate() {
+            let (logits, mask) = (&self.grouped.logits[row * n..][..n], &self.grouped.mask[row * n..][..n]);
+            log_softmax(logits, |i| mask[i] != 0, &mut self.log_probs)?;
             let (action, log_prob) = match mode {
                 Mode::Evaluate => (most_probable(&self.log_probs), 0.0),
                 Mode::Train => {
@@ -45,7 +86,7 @@ impl Actor<CandidateObs, Slate> for SoftmaxActor {
                     (action, self.log_probs[action] as f32)
                 }
             };
-            decisions.push(Decision { action: Slate(vec![action as u32]), log_prob });
+            decisions.push(Decision { action: Slate(vec![self.candidate(row, action, obs)?]), log_prob });
         }
         Ok(decisions)
     }

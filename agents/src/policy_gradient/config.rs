@@ -31,6 +31,10 @@ pub struct PpoConfig {
     pub norm_adv: bool,
     /// Weight of the entropy bonus.
     pub ent_coef: f64,
+    /// Whether it falls linearly to 0.
+    pub anneal_ent: bool,
+    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
+    pub label_coef: f64,
     /// Weight of half the mean squared error of values (Stable-Baselines3 leaves out the half: twice its number here).
     pub vf_coef: f64,
     /// `approx_kl` above 1.5 times which the updates of a round end; `None` for never.
@@ -55,6 +59,8 @@ impl Default for PpoConfig {
             clip_vloss: true,
             norm_adv: true,
             ent_coef: 0.01,
+            anneal_ent: false,
+            label_coef: 0.0,
             vf_coef: 0.5,
             target_kl: None,
             kl_coef: 0.0,
@@ -114,6 +120,8 @@ impl PpoConfig {
             vf_coef: self.vf_coef,
             clip_value: self.clip_vloss.then_some(self.clip_coef),
             ent_coef: self.ent_coef,
+            anneal_ent: self.anneal_ent,
+            label_coef: self.label_coef,
             kl_coef: self.kl_coef,
             update_epochs: self.update_epochs,
             minibatch_size: Some(self.minibatch_size),
@@ -139,6 +147,10 @@ pub struct A2cConfig {
     pub norm_adv: bool,
     /// Weight of the entropy bonus.
     pub ent_coef: f64,
+    /// Whether it falls linearly to 0.
+    pub anneal_ent: bool,
+    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
+    pub label_coef: f64,
     /// Weight of half the mean squared error of values.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -155,6 +167,8 @@ impl Default for A2cConfig {
             gae_lambda: 1.0,
             norm_adv: false,
             ent_coef: 0.0,
+            anneal_ent: false,
+            label_coef: 0.0,
             vf_coef: 1.0,
             kl_coef: 0.0,
             anneal_lr: false,
@@ -172,6 +186,8 @@ impl A2cConfig {
             normalize_advantages: self.norm_adv,
             vf_coef: self.vf_coef,
             ent_coef: self.ent_coef,
+            anneal_ent: self.anneal_ent,
+            label_coef: self.label_coef,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("a2c")
@@ -192,6 +208,10 @@ pub struct VanillaConfig {
     pub norm_adv: bool,
     /// Weight of the entropy bonus.
     pub ent_coef: f64,
+    /// Whether it falls linearly to 0.
+    pub anneal_ent: bool,
+    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
+    pub label_coef: f64,
     /// Weight of half the mean squared error of the baseline.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -207,6 +227,8 @@ impl Default for VanillaConfig {
             gamma: 0.99,
             norm_adv: true,
             ent_coef: 0.0,
+            anneal_ent: false,
+            label_coef: 0.0,
             vf_coef: 1.0,
             kl_coef: 0.0,
             anneal_lr: false,
@@ -224,6 +246,8 @@ impl VanillaConfig {
             normalize_advantages: self.norm_adv,
             vf_coef: self.vf_coef,
             ent_coef: self.ent_coef,
+            anneal_ent: self.anneal_ent,
+            label_coef: self.label_coef,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("vanilla")
@@ -252,6 +276,10 @@ pub struct ImpalaConfig {
     pub update_epochs: usize,
     /// Weight of the entropy bonus.
     pub ent_coef: f64,
+    /// Whether it falls linearly to 0.
+    pub anneal_ent: bool,
+    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
+    pub label_coef: f64,
     /// Weight of half the mean squared error of values.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -271,6 +299,8 @@ impl Default for ImpalaConfig {
             pg_rho_bar: 1.0,
             update_epochs: 4,
             ent_coef: 0.01,
+            anneal_ent: false,
+            label_coef: 0.0,
             vf_coef: 0.5,
             kl_coef: 0.0,
             anneal_lr: true,
@@ -289,6 +319,8 @@ impl ImpalaConfig {
             update_epochs: self.update_epochs,
             vf_coef: self.vf_coef,
             ent_coef: self.ent_coef,
+            anneal_ent: self.anneal_ent,
+            label_coef: self.label_coef,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("impala")
@@ -314,6 +346,10 @@ pub struct GrpoConfig {
     pub update_epochs: usize,
     /// Weight of the entropy bonus.
     pub ent_coef: f64,
+    /// Whether it falls linearly to 0.
+    pub anneal_ent: bool,
+    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
+    pub label_coef: f64,
     /// Weight of KL(π‖π_initial).
     pub kl_coef: f64,
     /// Whether the learning rate falls linearly to 0.
@@ -329,6 +365,8 @@ impl Default for GrpoConfig {
             clip_coef: 0.2,
             update_epochs: 4,
             ent_coef: 0.0,
+            anneal_ent: false,
+            label_coef: 0.0,
             kl_coef: 0.04,
             anneal_lr: false,
         }
@@ -347,6 +385,8 @@ impl GrpoConfig {
             surrogate: Surrogate::Clipped { clip_coef: self.clip_coef },
             update_epochs: self.update_epochs,
             ent_coef: self.ent_coef,
+            anneal_ent: self.anneal_ent,
+            label_coef: self.label_coef,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("grpo")
@@ -365,6 +405,8 @@ fn plain(name: &'static str) -> Recipe {
         vf_coef: 0.0,
         clip_value: None,
         ent_coef: 0.0,
+        anneal_ent: false,
+        label_coef: 0.0,
         kl_coef: 0.0,
         update_epochs: 1,
         minibatch_size: None,

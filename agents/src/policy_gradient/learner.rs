@@ -1,7 +1,9 @@
 //! One learner for all recipes.
 
+use super::classifier::Classifier;
 use super::recipe::{Estimator, Recipe};
 use super::table::{Episode, Pending, Table};
+use crate::answers::{AnswerGroup, AnswerReport, Grouped, LabelQueue};
 use crate::learning::Setup;
 use crate::losses::policy::log_softmax;
 use crate::losses::{PolicyBatch, PolicyLoss, PolicyReport, Surrogate, policy_loss};
@@ -27,6 +29,8 @@ pub(super) struct PolicyLearner {
     budget: u64,
     batcher: Batcher,
     shuffle: StreamRng,
+    /// What says which answer to give; `None` where the policy does.
+    classifier: Option<Classifier>,
     pending: Pending,
     /// Whole episodes that wait for their group.
     ready: Vec<Episode>,
@@ -47,6 +51,7 @@ struct Work {
     other: Outputs,
     grads: Outputs,
     columns: Columns,
+    actions: Actions,
 }
 
 /// Columns of a minibatch.
@@ -59,21 +64,40 @@ struct Columns {
     returns: Vec<f32>,
 }
 
+/// A batch with all answers as one action.
+#[derive(Default)]
+struct Actions {
+    policy: Grouped,
+    reference: Grouped,
+    grads: Vec<f32>,
+}
+
 /// Means over the updates of a round.
 #[derive(Default)]
 struct Round {
     sums: PolicyReport,
+    answers: AnswerReport,
+    /// Updates with labels.
+    labelled: u64,
     grad_norm: f64,
     updates: u64,
     stopped_early: bool,
 }
 
 impl PolicyLearner {
-    pub fn new(setup: &Setup<'_>, mut network: Box<dyn Network>, recipe: Recipe) -> Result<Self> {
+    /// The heads of `network` are the policy, the values if there are any, and the classifier if there is one.
+    pub fn new(
+        setup: &Setup<'_>,
+        mut network: Box<dyn Network>,
+        recipe: Recipe,
+        answers: Option<AnswerGroup>,
+    ) -> Result<Self> {
         if recipe.kl_coef > 0.0 {
             network.hold(Weights::Reference)?;
         }
+        let head = network.heads().len() - 1;
         Ok(Self {
+            classifier: answers.map(|group| Classifier::new(group, head, recipe.label_coef)),
             recipe,
             network,
             budget: setup.learning.env_steps.max(1),
@@ -87,6 +111,11 @@ impl PolicyLearner {
 
     pub fn network(&self) -> &dyn Network {
         self.network.as_ref()
+    }
+
+    /// The answers that a classifier gives, and the position of its head.
+    pub fn answers(&self) -> Option<(AnswerGroup, usize)> {
+        self.classifier.as_ref().map(|c| (c.group.clone(), c.head))
     }
 
     /// Puts what is to be learnt from into the table; `false` if there is nothing yet.
@@ -154,7 +183,7 @@ impl PolicyLearner {
             normalize_advantages: recipe.normalize_advantages,
             vf_coef: recipe.vf_coef,
             clip_value: recipe.clip_value.filter(|_| recipe.has_values()),
-            ent_coef: recipe.ent_coef,
+            ent_coef: recipe.ent_coef * if recipe.anneal_ent { remaining } else { 1.0 },
             kl_coef: recipe.kl_coef,
         }
     }
@@ -172,6 +201,9 @@ impl PolicyLearner {
             // One batch of everything is the same in any order.
             if size < rows {
                 shuffle(&mut self.work.order, &mut self.shuffle);
+                if let Some(classifier) = &mut self.classifier {
+                    classifier.shuffle(&mut self.shuffle);
+                }
             }
             for start in (0..rows).step_by(size) {
                 stop.check()?;
@@ -195,7 +227,9 @@ impl PolicyLearner {
         stop: &Stop,
         round: &mut Round,
     ) -> Result<bool> {
-        let Work { table, values, advantages, returns, order, batch, out, other, grads, columns } = &mut self.work;
+        let Work { table, values, advantages, returns, order, batch, out, other, grads, columns, actions } =
+            &mut self.work;
+        let group = self.classifier.as_ref().map(|c| &c.group);
         let rows = &order[part.0..part.1];
         let whole = rows.len() == table.rows();
         let obs = if whole {
@@ -215,29 +249,33 @@ impl PolicyLearner {
             let mut ends = Outputs::default();
             network.predict(Weights::Online, &table.ends, &mut ends)?;
             let following = table.following(out.head(VALUE), ends.head(VALUE));
-            let log_rhos = log_ratios(out.head(POLICY), table)?;
+            let log_rhos = log_ratios(group, out.head(POLICY), table)?;
             let steps = Steps::new(table.num_envs, &table.rewards, &table.status)?;
             let inputs = VTrace { values: out.head(VALUE), following: &following, log_rhos: &log_rhos };
             let targets = v_trace(&steps, inputs, config)?;
             (*advantages, *returns) = (targets.pg_advantages, targets.value_targets);
         }
         columns.gather(rows, table, advantages, values, returns);
+        columns.group(group);
+        actions.group(group, out.head(POLICY), &obs.mask, if loss.kl_coef != 0.0 { other.head(POLICY) } else { &[] });
         let has_values = self.recipe.has_values();
         let empty: &[f32] = &[];
         let decisions = PolicyBatch {
-            logits: out.head(POLICY),
-            mask: &obs.mask,
+            logits: &actions.policy.logits,
+            mask: &actions.policy.mask,
             actions: &columns.actions,
             old_log_probs: &columns.log_probs,
             advantages: &columns.advantages,
             values: if has_values { out.head(VALUE) } else { empty },
             old_values: if loss.clip_value.is_some() { &columns.values } else { empty },
             returns: if has_values { &columns.returns } else { empty },
-            reference: if loss.kl_coef != 0.0 { other.head(POLICY) } else { empty },
+            reference: &actions.reference.logits,
         };
         grads.reset(network.heads(), network.num_candidates(), rows.len());
         let (grad_logits, grad_values) = split(grads, has_values);
-        let report = policy_loss(loss, &decisions, grad_logits, grad_values)?;
+        actions.grads.resize(decisions.logits.len(), 0.0);
+        let report = policy_loss(loss, &decisions, &mut actions.grads, grad_values)?;
+        spread(group, &actions.grads, (out.head(POLICY), &obs.mask), grad_logits, &mut actions.reference)?;
         if !report.total_loss.is_finite() {
             let detail = format!("{report:?}");
             return Err(Error::NonFinite { name: "loss".into(), update: network.updates(), detail });
@@ -246,6 +284,11 @@ impl PolicyLearner {
             return Ok(false);
         }
         network.backward(grads)?;
+        if let Some(classifier) = &mut self.classifier {
+            let size = self.recipe.minibatch_size.unwrap_or(order.len()).min(order.len());
+            let parts = (part.0 / size, order.len().div_ceil(size));
+            round.add_answers(classifier.backward(network, &self.batcher, parts)?);
+        }
         round.add(&report, network.step(factor, stop)?.grad_norm);
         Ok(true)
     }
@@ -263,6 +306,11 @@ impl PolicyLearner {
             ("learning_rate_factor".to_owned(), factor),
             ("stopped_early".to_owned(), f64::from(u8::from(round.stopped_early))),
         ]);
+        if self.classifier.is_some() {
+            let share = 1.0 / round.labelled.max(1) as f64;
+            metrics.insert("answer_loss".to_owned(), round.answers.cross_entropy * share);
+            metrics.insert("answer_accuracy".to_owned(), round.answers.accuracy * share);
+        }
         if self.recipe.kl_coef > 0.0 {
             metrics.insert("reference_kl".to_owned(), sums.reference_kl * share);
         }
@@ -283,6 +331,9 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
     fn learn(&mut self, rollout: Rollout<CandidateObs, Slate>, stop: &Stop) -> Result<Metrics> {
         let steps = rollout.env_steps();
         self.network.ledger_mut().env_steps += steps as u64;
+        if let Some(classifier) = &mut self.classifier {
+            self.network.ledger_mut().labels += classifier.take_in(&self.batcher, &rollout)?;
+        }
         if !self.take_in(&rollout)? {
             return Ok(Metrics::new());
         }
@@ -302,17 +353,26 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
 
     fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
         self.network.save(state, prefix)?;
-        let own = (self.recipe.name, &self.shuffle, &self.pending, &self.ready);
+        let queue = self.classifier.as_ref().map(|c| &c.queue);
+        let own = (self.recipe.name, &self.shuffle, &self.pending, &self.ready, queue);
         state.put(format!("{prefix}policy_gradient"), &own)
     }
 
     fn load(&mut self, state: &StateDict, prefix: &str) -> Result<()> {
-        let (name, shuffle, pending, ready): (String, _, _, _) = state.get(&format!("{prefix}policy_gradient"))?;
+        type Saved = (String, StreamRng, Pending, Vec<Episode>, Option<LabelQueue>);
+        let (name, shuffle, pending, ready, queue): Saved = state.get(&format!("{prefix}policy_gradient"))?;
         if name != self.recipe.name {
             let own = self.recipe.name;
             return Err(Error::State(format!("the saved agent is {name}, this one is {own}")));
         }
+        if queue.is_some() != self.classifier.is_some() {
+            let message = "the saved agent and this one do not both have a classifier of answers";
+            return Err(Error::State(message.to_owned()));
+        }
         self.network.load(state, prefix)?;
+        if let (Some(classifier), Some(queue)) = (&mut self.classifier, queue) {
+            classifier.queue = queue;
+        }
         (self.shuffle, self.pending, self.ready) = (shuffle, pending, ready);
         Ok(())
     }
@@ -334,7 +394,52 @@ impl Columns {
     }
 }
 
+impl Columns {
+    /// Puts actions in the place of candidates.
+    fn group(&mut self, group: Option<&AnswerGroup>) {
+        if let Some(group) = group {
+            self.actions.iter_mut().for_each(|action| *action = group.action_of(*action));
+        }
+    }
+}
+
+impl Actions {
+    /// Fills logits and masks of the policy and, where there are any, of the reference.
+    fn group(&mut self, group: Option<&AnswerGroup>, logits: &[f32], mask: &[u8], reference: &[f32]) {
+        for (logits, to) in [(logits, &mut self.policy), (reference, &mut self.reference)] {
+            match group {
+                Some(group) => group.group(logits, mask, to),
+                None => to.copy(logits, mask),
+            }
+        }
+    }
+}
+
+/// Gradients of actions to those of candidates.
+fn spread(
+    group: Option<&AnswerGroup>,
+    grads: &[f32],
+    (logits, mask): (&[f32], &[u8]),
+    to: &mut [f32],
+    scratch: &mut Grouped,
+) -> Result<()> {
+    match group {
+        Some(group) => group.spread(grads, logits, mask, to, scratch),
+        None => {
+            to.copy_from_slice(grads);
+            Ok(())
+        }
+    }
+}
+
 impl Round {
+    fn add_answers(&mut self, report: Option<AnswerReport>) {
+        let Some(report) = report else { return };
+        self.answers.cross_entropy += report.cross_entropy;
+        self.answers.accuracy += report.accuracy;
+        self.labelled += 1;
+    }
+
     fn add(&mut self, report: &PolicyReport, grad_norm: f64) {
         let sums = &mut self.sums;
         sums.total_loss += report.total_loss;
@@ -359,12 +464,15 @@ fn split(grads: &mut Outputs, has_values: bool) -> (&mut [f32], &mut [f32]) {
 }
 
 /// `ln π(a) − ln μ(a)` for each row of the table.
-fn log_ratios(logits: &[f32], table: &Table) -> Result<Vec<f32>> {
+fn log_ratios(group: Option<&AnswerGroup>, logits: &[f32], table: &Table) -> Result<Vec<f32>> {
+    let mut actions = Actions::default();
+    actions.group(group, logits, &table.obs.mask, &[]);
+    let Grouped { logits, mask, .. } = &actions.policy;
     let n = logits.len() / table.rows().max(1);
     let mut log_probs = Vec::with_capacity(n);
-    let one = |(row, (&action, &old)): (usize, (&u32, &f32))| {
-        let legal = |i: usize| table.obs.mask[row * n + i] != 0;
-        log_softmax(&logits[row * n..][..n], legal, &mut log_probs)?;
+    let one = |(row, (&candidate, &old)): (usize, (&u32, &f32))| {
+        let action = group.map_or(candidate, |g| g.action_of(candidate));
+        log_softmax(&logits[row * n..][..n], |i| mask[row * n + i] != 0, &mut log_probs)?;
         Ok(log_probs[action as usize] as f32 - old)
     };
     table.actions.iter().zip(&table.log_probs).enumerate().map(one).collect()
@@ -397,7 +505,7 @@ fn explained_variance(values: &[f32], returns: &[f32]) -> f64 {
 }
 
 /// A uniformly random order (Fisher and Yates).
-fn shuffle(order: &mut [usize], rng: &mut StreamRng) {
+pub(crate) fn shuffle(order: &mut [usize], rng: &mut StreamRng) {
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i + 1));
     }

@@ -8,9 +8,12 @@
 //! Metrics, means over the updates of a round: `loss`; `policy_loss`; `value_loss`, half the mean squared error;
 //! `entropy` in nats; `approx_kl`, `mean (r − 1 − ln r)` against the policy that acted; `clip_fraction`;
 //! `reference_kl`, exact; `grad_norm` before clipping; and of the round `explained_variance`, 1 − Var(R − V)/Var(R) of the
-//! values before the updates; `learning_rate_factor` of the schedule; `stopped_early`, 1 if `target_kl` ended the updates of the round.
+//! values before the updates; with a classifier of answers `answer_loss`, its cross-entropy in nats, and `answer_accuracy`; `learning_rate_factor` of the schedule; `stopped_early`, 1 if `target_kl` ended the updates of the round.
 
 mod actor;
+#[cfg(test)]
+mod answer_tests;
+mod classifier;
 mod config;
 mod learner;
 mod recipe;
@@ -21,10 +24,12 @@ pub(crate) mod tests;
 pub use config::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, VanillaConfig};
 pub use recipe::{Estimator, Recipe};
 
+use crate::answers::AnswerGroup;
 use crate::learning::Setup;
 use crate::net::{Head, NetConfig, Predictor};
 pub(crate) use actor::SoftmaxActor;
 use learner::PolicyLearner;
+pub(crate) use learner::shuffle;
 use retune::agent::{Actor, Agent, Learner};
 use retune::env::{CandidateObs, Slate};
 use retune::{Error, Result};
@@ -50,8 +55,14 @@ impl PolicyGradientAgent {
         if recipe.has_values() {
             heads.push(Head::value());
         }
+        let mut answers = None;
+        if recipe.label_coef > 0.0 {
+            let key = format!("{}.label_coef", recipe.name);
+            answers = Some(AnswerGroup::new(crate::net::candidates(setup.spec)?, &key, recipe.label_coef)?);
+            heads.push(crate::answers::head());
+        }
         let network = crate::net::build(setup, net, &heads)?;
-        let learner = PolicyLearner::new(setup, network, recipe.clone())?;
+        let learner = PolicyLearner::new(setup, network, recipe.clone(), answers)?;
         Ok(Self { learner })
     }
 
@@ -99,7 +110,10 @@ impl PolicyGradientAgent {
 impl Agent<CandidateObs, Slate> for PolicyGradientAgent {
     fn make_actor(&self) -> Result<Box<dyn Actor<CandidateObs, Slate>>> {
         let predictor: Box<dyn Predictor> = self.learner.network().predictor()?;
-        Ok(Box::new(SoftmaxActor::new(predictor)))
+        Ok(Box::new(match self.learner.answers() {
+            Some((group, head)) => SoftmaxActor::answering(predictor, group, head),
+            None => SoftmaxActor::new(predictor),
+        }))
     }
 
     fn learner(&mut self) -> &mut dyn Learner<CandidateObs, Slate> {

@@ -47,6 +47,11 @@ pub struct Recipe {
     pub clip_value: Option<f64>,
     /// Weight of the entropy bonus.
     pub ent_coef: f64,
+    /// Whether that weight falls linearly to 0 over the budget.
+    pub anneal_ent: bool,
+    /// Weight of the cross-entropy of a classifier over the answers of the env. Above 0 the policy chooses when to answer
+    /// and the classifier what, and labels are used; 0 leaves every candidate to the policy.
+    pub label_coef: f64,
     /// Weight of KL(π‖π_initial); above 0 keeps the initial policy as the reference.
     pub kl_coef: f64,
     /// Passes over a round.
@@ -81,7 +86,12 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let key = |name: &str| format!("{}.{name}", self.name);
         within(&key("gamma"), self.gamma, 0.0, 1.0)?;
-        for (name, value) in [("vf_coef", self.vf_coef), ("ent_coef", self.ent_coef), ("kl_coef", self.kl_coef)] {
+        for (name, value) in [
+            ("vf_coef", self.vf_coef),
+            ("ent_coef", self.ent_coef),
+            ("kl_coef", self.kl_coef),
+            ("label_coef", self.label_coef),
+        ] {
             within(&key(name), value, 0.0, f64::MAX)?;
         }
         for (name, value) in [("clip_value", self.clip_value), ("target_kl", self.target_kl)] {

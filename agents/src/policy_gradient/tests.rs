@@ -35,6 +35,7 @@ impl Match {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         };
         let spec = EnvSpec {
@@ -96,7 +97,7 @@ impl Env for Match {
     }
 }
 
-const RUNNER: RunnerConfig = RunnerConfig { num_envs: 8, shard_size: 4, steps_per_round: 8, actors: 0 };
+pub(super) const RUNNER: RunnerConfig = RunnerConfig { num_envs: 8, shard_size: 4, steps_per_round: 8, actors: 0 };
 
 fn small(learning_rate: f64) -> NetConfig {
     let mut net = NetConfig { hidden: vec![16], ..NetConfig::default() };
@@ -105,7 +106,7 @@ fn small(learning_rate: f64) -> NetConfig {
 }
 
 /// All algorithms with settings for a tiny task.
-fn recipes() -> Vec<(NetConfig, Recipe)> {
+pub(super) fn recipes() -> Vec<(NetConfig, Recipe)> {
     let ppo = PpoConfig { minibatch_size: 32, anneal_lr: false, ..PpoConfig::default() };
     let impala = ImpalaConfig { anneal_lr: false, ..ImpalaConfig::default() };
     let grpo = GrpoConfig { group_size: 8, kl_coef: 0.001, ..GrpoConfig::default() };
@@ -163,7 +164,7 @@ fn a_tiny_target_kl_ends_the_updates_of_a_round() {
     assert_eq!(agent.learner().ledger().updates, 2);
 }
 
-fn bits(agent: &mut DynAgent) -> StateDict {
+pub(super) fn bits(agent: &mut DynAgent) -> StateDict {
     let mut state = StateDict::default();
     agent.learner().save(&mut state, "a/").unwrap();
     state

@@ -16,6 +16,7 @@ fn spec() -> EnvSpec {
         has_text: true,
         history_len: 4,
         history_dim: 1,
+        answers: 0..0,
         pool: (0..TEXTS).map(TextId).collect(),
     };
     EnvSpec {

@@ -76,6 +76,7 @@ impl SlateBandit {
             has_text,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: if has_text { (0..NUM_ITEMS as u32).map(TextId).collect() } else { Vec::new() },
         };
         let texts = if has_text { TEXTS.iter().map(|&t| t.to_owned()).collect() } else { Vec::new() };
@@ -137,7 +138,7 @@ impl SlateBandit {
                 let clicked = self.now.chosen == Some(i);
                 ItemOutcome { clicked, reward: if clicked { self.now.reward as f32 } else { 0.0 }, quality: None }
             };
-            Feedback { outcomes: (0..SLATE_SIZE).map(outcome).collect() }
+            Feedback { outcomes: (0..SLATE_SIZE).map(outcome).collect(), best: None }
         });
         obs
     }

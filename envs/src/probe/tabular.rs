@@ -119,6 +119,7 @@ impl CandidateTabular {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         };
         let spec = spec(&mdp, "/candidates", ObsSpec::Candidates(shape), ActionSpec::Slate { size: 1 });
@@ -140,7 +141,7 @@ impl CandidateTabular {
             state: self.walk.one_hot(),
             candidate_features: features,
             mask: vec![true; actions],
-            feedback: self.walk.place.last.map(|last| Feedback { outcomes: vec![outcome(last)] }),
+            feedback: self.walk.place.last.map(|last| Feedback { outcomes: vec![outcome(last)], best: None }),
             ..CandidateObs::default()
         }
     }

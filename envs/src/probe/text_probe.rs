@@ -56,6 +56,7 @@ impl TextProbe {
             has_text: true,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: (0..TEXTS.len() as u32).map(TextId).collect(),
         };
         let spec = EnvSpec {
@@ -77,7 +78,7 @@ impl TextProbe {
             state: vec![1.0],
             candidate_texts: self.now.offer.iter().map(|&text| TextId(text as u32)).collect(),
             mask: vec![true; 2],
-            feedback: self.now.reward.map(|reward| Feedback { outcomes: vec![outcome(reward)] }),
+            feedback: self.now.reward.map(|reward| Feedback { outcomes: vec![outcome(reward)], best: None }),
             ..CandidateObs::default()
         }
     }

@@ -89,7 +89,7 @@ fn feedback<M: Model>(model: &M, facts: &StepFacts) -> Feedback {
             quality: revealed.then_some(item.quality as f32),
         }
     });
-    Feedback { outcomes: outcomes.collect() }
+    Feedback { outcomes: outcomes.collect(), best: None }
 }
 
 impl<M: Model> Env for RecSim<M> {

@@ -2,6 +2,7 @@
 
 use crate::arms::{Algorithm, Kind};
 use retune_agents::dqn::Bootstrap;
+use retune_agents::inquirer::QuestionRule;
 use retune_agents::tabular::TabularAlgorithm;
 
 /// Every algorithm, references first.
@@ -28,6 +29,18 @@ pub const ALGORITHMS: &[Algorithm] = &[
     table("sarsa_lambda", "Sarsa with eligibility traces."),
     table("q_lambda", "Q-learning with eligibility traces that exploring cuts."),
 ];
+
+/// Supervised baselines for tasks that end with an answer, such as a diagnosis.
+pub const ANSWERING: &[Algorithm] = &[
+    supervised("supervised", "Classifier on random questions; asks the largest learnt drop of its loss."),
+    supervised("supervised_per_cost", "The same classifier; asks the largest learnt drop of its loss per cost."),
+    supervised("supervised_static", "The same classifier; asks in one order, by the mean drop of its loss."),
+    supervised("supervised_random", "The same classifier; asks any open question."),
+];
+
+const fn supervised(name: &'static str, about: &'static str) -> Algorithm {
+    Algorithm { name, kind: Kind::Supervised, trains: true, about }
+}
 
 const fn table(name: &'static str, about: &'static str) -> Algorithm {
     Algorithm { name, kind: Kind::Rl, trains: false, about }
@@ -59,12 +72,14 @@ pub enum Family {
     Policy(PolicyAlgorithm),
     /// Soft actor-critic.
     Sac,
+    /// A classifier of answers with a rule for questions.
+    Inquirer(QuestionRule),
     /// Tables.
     Tabular(TabularAlgorithm),
 }
 
 impl Family {
-    /// That of an algorithm of [`ALGORITHMS`].
+    /// That of an algorithm of [`ALGORITHMS`] or [`ANSWERING`].
     #[must_use]
     pub fn of(algorithm: &Algorithm) -> Self {
         let tabular = TabularAlgorithm::ALL.into_iter().find(|tabular| tabular.name() == algorithm.name);
@@ -78,6 +93,10 @@ impl Family {
             (None, "impala") => Self::Policy(PolicyAlgorithm::Impala),
             (None, "grpo") => Self::Policy(PolicyAlgorithm::Grpo),
             (None, "sac") => Self::Sac,
+            (None, "supervised") => Self::Inquirer(QuestionRule::Gain),
+            (None, "supervised_per_cost") => Self::Inquirer(QuestionRule::GainPerCost),
+            (None, "supervised_static") => Self::Inquirer(QuestionRule::Static),
+            (None, "supervised_random") => Self::Inquirer(QuestionRule::Random),
             (None, _) if algorithm.kind == Kind::Reference => Self::Random,
             (None, _) => Self::Value(Bootstrap::Greedy),
         }
@@ -91,6 +110,7 @@ impl Family {
             Self::Value(_) => "value",
             Self::Policy(_) => "policy",
             Self::Sac => "sac",
+            Self::Inquirer(_) => "supervised",
             Self::Tabular(_) => "tabular",
         }
     }

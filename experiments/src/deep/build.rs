@@ -7,6 +7,7 @@ use retune::env::{CandidateObs, EnvSpec, Slate};
 use retune::rng::Seed;
 use retune::{Error, Result};
 use retune_agents::dqn::DqnAgent;
+use retune_agents::inquirer::InquirerAgent;
 use retune_agents::policy_gradient::PolicyGradientAgent;
 use retune_agents::sac::SacAgent;
 use retune_agents::tabular::TabularAgent;
@@ -32,6 +33,9 @@ pub fn build(arm: &Arm, settings: &AgentSettings, setup: &Setup<'_>) -> Result<B
             Box::new(agent.map_err(|e| of_arm(arm, "", e))?)
         }
         Family::Sac => Box::new(SacAgent::new(setup, &settings.sac()).map_err(|e| of_arm(arm, "", e))?),
+        Family::Inquirer(rule) => {
+            Box::new(InquirerAgent::new(setup, &settings.inquirer(rule)).map_err(|e| of_arm(arm, "", e))?)
+        }
         Family::Tabular(_) => {
             let expected = format!("the arm {arm} learns tables and needs a task with numbered states");
             return Err(Error::config("env.id", &setup.spec.id, expected));

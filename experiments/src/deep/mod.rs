@@ -5,7 +5,7 @@ mod algorithms;
 mod build;
 mod settings;
 
-pub use algorithms::{ALGORITHMS, Family, PolicyAlgorithm};
+pub use algorithms::{ALGORITHMS, ANSWERING, Family, PolicyAlgorithm};
 pub use build::{build, build_table};
 pub use settings::{AgentSettings, check_use};
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 use retune::nn::mlp::{Activation, AdamConfig};
 use retune::replay::PriorityConfig;
 use retune_agents::dqn::{Bootstrap, Distribution, DqnConfig, Exploration, Prioritized};
+use retune_agents::inquirer::{InquirerConfig, QuestionRule};
 use retune_agents::losses::TdLoss;
 use retune_agents::net::{NetConfig, NetInit};
 use retune_agents::policy_gradient::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, Recipe, VanillaConfig};
@@ -93,6 +94,10 @@ pub struct AgentSettings {
     clip_vloss: bool,
     norm_adv: bool,
     ent_coef: f64,
+    anneal_ent: bool,
+    label_coef: f64,
+    gain_coef: f64,
+    threshold: f64,
     vf_coef: f64,
     target_kl: f64,
     kl_coef: f64,
@@ -162,6 +167,7 @@ impl AgentSettings {
     /// If a setting is out of range.
     pub fn policy(&self, algorithm: PolicyAlgorithm) -> retune::Result<Recipe> {
         let (gamma, ent_coef, vf_coef, kl_coef) = (self.gamma, self.ent_coef, self.vf_coef, self.kl_coef);
+        let (anneal_ent, label_coef) = (self.anneal_ent, self.label_coef);
         let net = NetConfig::default();
         // Schedules fall to 0 or not at all in these agents.
         let anneal_lr = self.learning_rate_end < 1.0;
@@ -176,6 +182,8 @@ impl AgentSettings {
                 clip_vloss: self.clip_vloss,
                 norm_adv: self.norm_adv,
                 ent_coef,
+                anneal_ent,
+                label_coef,
                 vf_coef,
                 target_kl: (self.target_kl > 0.0).then_some(self.target_kl),
                 kl_coef,
@@ -185,11 +193,24 @@ impl AgentSettings {
             .recipe()?,
             PolicyAlgorithm::A2c => {
                 let (gae_lambda, norm_adv) = (self.gae_lambda, self.norm_adv);
-                A2cConfig { net, gamma, gae_lambda, norm_adv, ent_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+                A2cConfig {
+                    net,
+                    gamma,
+                    gae_lambda,
+                    norm_adv,
+                    ent_coef,
+                    anneal_ent,
+                    label_coef,
+                    vf_coef,
+                    kl_coef,
+                    anneal_lr,
+                }
+                .recipe()
             }
             PolicyAlgorithm::Vanilla => {
                 let norm_adv = self.norm_adv;
-                VanillaConfig { net, gamma, norm_adv, ent_coef, vf_coef, kl_coef, anneal_lr }.recipe()
+                VanillaConfig { net, gamma, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }
+                    .recipe()
             }
             PolicyAlgorithm::Impala => ImpalaConfig {
                 net,
@@ -200,6 +221,8 @@ impl AgentSettings {
                 pg_rho_bar: self.rho_bar,
                 update_epochs: self.update_epochs,
                 ent_coef,
+                anneal_ent,
+                label_coef,
                 vf_coef,
                 kl_coef,
                 anneal_lr,
@@ -212,6 +235,8 @@ impl AgentSettings {
                 clip_coef: self.clip_coef,
                 update_epochs: self.update_epochs,
                 ent_coef,
+                anneal_ent,
+                label_coef,
                 kl_coef,
                 anneal_lr,
             }
@@ -223,6 +248,20 @@ impl AgentSettings {
     #[must_use]
     pub fn policy_net(&self) -> NetConfig {
         NetConfig { shared: false, init: NetInit::Orthogonal, ..self.net() }
+    }
+
+    /// For the supervised baseline of tasks that end with an answer.
+    #[must_use]
+    pub fn inquirer(&self, rule: QuestionRule) -> InquirerConfig {
+        InquirerConfig {
+            net: self.policy_net(),
+            update_epochs: self.update_epochs,
+            minibatch_size: self.minibatch_size,
+            gain_coef: self.gain_coef,
+            anneal_lr: self.learning_rate_end < 1.0,
+            rule,
+            threshold: self.threshold,
+        }
     }
 
     /// For discrete soft actor-critic.

@@ -29,19 +29,26 @@ const REFERENCES: [Algorithm; 11] = [
 
 /// Agents for single decisions without their own reference, which is the first.
 const LEARNERS: usize = deep::ALGORITHMS.len() - 1;
+const SUPERVISED: usize = deep::ANSWERING.len();
+const COUNT: usize = REFERENCES.len() + SUPERVISED + LEARNERS;
 
-const fn all() -> [Algorithm; REFERENCES.len() + LEARNERS] {
-    let mut all = [REFERENCES[0]; REFERENCES.len() + LEARNERS];
+const fn all() -> [Algorithm; COUNT] {
+    let mut all = [REFERENCES[0]; COUNT];
     let mut at = 0;
     while at < all.len() {
-        let learner = at >= REFERENCES.len();
-        all[at] = if learner { deep::ALGORITHMS[at - REFERENCES.len() + 1] } else { REFERENCES[at] };
+        all[at] = if at < REFERENCES.len() {
+            REFERENCES[at]
+        } else if at < REFERENCES.len() + SUPERVISED {
+            deep::ANSWERING[at - REFERENCES.len()]
+        } else {
+            deep::ALGORITHMS[at - REFERENCES.len() - SUPERVISED + 1]
+        };
         at += 1;
     }
     all
 }
 
-static ALL: [Algorithm; REFERENCES.len() + LEARNERS] = all();
+static ALL: [Algorithm; COUNT] = all();
 
 /// Every algorithm, references first.
 pub static ALGORITHMS: &[Algorithm] = &ALL;

@@ -19,11 +19,11 @@ const MAX_CELLS: usize = 1 << 19;
 pub fn references(world: &World, patients: &Patients) -> Result<Vec<Reference>> {
     let env = world.planning(&patients.test, false)?;
     let config = env.config();
-    let listed = Arc::ptr_eq(&patients.best, patients.test.model.as_ref().unwrap_or(&patients.best));
+    let known = Arc::ptr_eq(&patients.best, patients.test.model.as_ref().unwrap_or(&patients.best));
     let plain = config.initial == Initial::None
         && config.budget.is_none()
         && config.model_knows_noise
-        && listed
+        && known
         && !patients.is_list()
         && patients.test.findings.iter().all(|f| f.requires.is_none());
     if !plain {

@@ -75,6 +75,8 @@ pub struct Details {
     pub utility: Vec<(f64, f64)>,
     /// Bins of the top probability: (cases, mean probability, accuracy).
     pub calibration: Vec<(usize, f64, f64)>,
+    /// Names of the diagnoses.
+    pub diagnoses: Vec<String>,
     /// `[true][declared]` counts.
     pub confusion: Vec<Vec<u64>>,
     /// A few cases, told.
@@ -142,6 +144,7 @@ pub fn measurement(
         accuracy_at_cost: curve.points.iter().step_by(every).copied().collect(),
         utility: LAMBDAS.iter().copied().zip(mean_utility(&outcomes, &LAMBDAS)).collect(),
         calibration: found.calibration(BINS),
+        diagnoses: problem.diagnoses.iter().map(|d| d.name.clone()).collect(),
         confusion,
         stories: played.iter().take(stories).map(|p| story(problem, p)).collect(),
         ..Details::default()

@@ -39,6 +39,9 @@ macro_rules! preset {
     };
 }
 
+/// What agents need here that they do not need elsewhere.
+const AGENTS: Preset = preset!("agents");
+
 static INFO: Info = Info {
     name: "diag_query",
     about: "Ask findings at a cost, then declare a diagnosis; a research simulator, not a medical device.",
@@ -68,7 +71,17 @@ static INFO: Info = Info {
     algorithms: ALGORITHMS,
     views: VIEWS,
     anchors: &[],
-    paired_by: &["seed", "env", "data", "eval.episodes"],
+    // Patients and answers depend on these; what is shown and what it costs changes neither.
+    paired_by: &[
+        "seed",
+        "env.problem",
+        "env.target",
+        "env.noise",
+        "env.missing",
+        "env.initial",
+        "data",
+        "eval.episodes",
+    ],
 };
 
 /// The experiment.
@@ -85,7 +98,7 @@ impl Experiment for DiagQueryStudies {
         let own = ["data.network", "data.cases", "data.dialogues"].iter().any(|key| !value(key).is_empty());
         let problem = value("env.problem");
         let tuned = INFO.presets.iter().find(|preset| !own && preset.name == problem);
-        [deep::DEFAULTS].into_iter().chain(tuned.copied()).collect()
+        [deep::DEFAULTS, AGENTS].into_iter().chain(tuned.copied()).collect()
     }
 
     fn checked(&self, layers: &Layers<'_>) -> Result<Value> {

@@ -55,7 +55,7 @@ pub fn shipped_network(name: &str) -> Result<Option<(Arc<Network>, Roles)>> {
 /// If the roles name none.
 pub fn target_of<'a>(roles: &'a Roles, target: &'a str) -> Result<&'a str> {
     let first = roles.targets.first().map(String::as_str).filter(|_| target.is_empty());
-    Ok(first.or((!target.is_empty()).then_some(target)).context("the roles name no target")?)
+    first.or((!target.is_empty()).then_some(target)).context("the roles name no target")
 }
 
 /// A problem in which the best single question is the wrong one.

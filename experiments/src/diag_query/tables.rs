@@ -39,6 +39,9 @@ pub struct Parts {
     pub list: ListSource,
 }
 
+/// Makes the problem of diagnosing some cases with a model fitted to others.
+type MakeProblem<'a> = &'a dyn Fn(Vec<Case>, &[Case]) -> Result<Problem>;
+
 impl Table {
     /// The file of cases that the settings name; `None` if they name another source.
     ///
@@ -122,13 +125,7 @@ impl Table {
         }
     }
 
-    fn split(
-        &self,
-        seed: u64,
-        train: Vec<Case>,
-        test: Vec<Case>,
-        problem: &dyn Fn(Vec<Case>, &[Case]) -> Result<Problem>,
-    ) -> Result<Parts> {
+    fn split(&self, seed: u64, train: Vec<Case>, test: Vec<Case>, problem: MakeProblem<'_>) -> Result<Parts> {
         let mut order: Vec<usize> = (0..train.len()).collect();
         let mut rng = self.root.child("validation").index(seed).rng();
         for i in (1..order.len()).rev() {

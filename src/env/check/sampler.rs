@@ -86,7 +86,15 @@ fn sizes(spec: &EnvSpec, shape: &CandidateSpec, obs: &CandidateObs) -> Option<St
         ("feedback.outcomes", outcomes.unwrap_or_default(), outcomes.map_or(0, |_| slate_size(spec).unwrap_or(0))),
     ];
     let wrong = expected.into_iter().find(|(_, found, expected)| found != expected);
-    wrong.map(|(name, found, expected)| format!("{name} has {found} entries, the spec says {expected}"))
+    let wrong = wrong.map(|(name, found, expected)| format!("{name} has {found} entries, the spec says {expected}"));
+    wrong.or_else(|| not_an_answer(shape, obs))
+}
+
+/// An answer that is said to have been right and is none.
+fn not_an_answer(shape: &CandidateSpec, obs: &CandidateObs) -> Option<String> {
+    let best = obs.feedback.as_ref().and_then(|f| f.best)?;
+    let answers = &shape.answers;
+    (!answers.contains(&(best as usize))).then(|| format!("feedback.best is {best}, the spec has answers {answers:?}"))
 }
 
 fn contents(spec: &EnvSpec, obs: &CandidateObs) -> Option<String> {

@@ -83,7 +83,7 @@ impl Flawed {
             Flaw::UnknownText => obs.candidate_texts[0] = TextId(10),
             Flaw::NanFeature => obs.candidate_features[0] = f32::NAN,
             Flaw::MissingFeedback => {
-                obs.feedback = obs.feedback.map(|f| Feedback { outcomes: f.outcomes[1..].to_vec() });
+                obs.feedback = obs.feedback.map(|f| Feedback { outcomes: f.outcomes[1..].to_vec(), ..f });
             }
             Flaw::NothingToChoose => obs.mask.fill(false),
             Flaw::DependsOnInstance => obs.state[0] += self.instance as f32,

@@ -205,6 +205,12 @@ impl Trace {
         &mut self.grad
     }
 
+    /// Whether the gradient with respect to the output is zero everywhere, so that a backward pass would add nothing.
+    #[must_use]
+    pub fn grad_output_is_zero(&self) -> bool {
+        self.grad.iter().all(|&g| g == 0.0)
+    }
+
     /// Gradient with respect to the input, rows [`padded`], after a backward pass that was asked for it.
     #[must_use]
     pub fn grad_input(&self) -> &[f32] {

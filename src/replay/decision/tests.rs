@@ -23,6 +23,7 @@ fn spec(slate_size: usize) -> EnvSpec {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         }),
         action: ActionSpec::Slate { size: slate_size },

@@ -162,6 +162,7 @@ fn spec(id: &str, state_dim: usize, num_candidates: usize) -> EnvSpec {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         }),
         action: ActionSpec::Slate { size: 1 },

@@ -57,6 +57,10 @@ impl Plan {
         self.distribute(pass, outputs)?;
         let Pass { rows, states, candidates, traces, .. } = pass;
         for (part, (trunk, streams)) in self.parts.iter().zip(traces) {
+            // Heads that a loss does not look at cost nothing.
+            if streams.iter().all(Trace::grad_output_is_zero) {
+                continue;
+            }
             let (input, width, _) = inputs(self, part, states, candidates, *rows);
             let Some(stack) = &part.trunk else {
                 part.streams[0].stack.backward(params, grads, input, width, &mut streams[0], false);

@@ -105,6 +105,7 @@ impl Encoder {
             has_text: text,
             history_len: if text { self.history_len } else { 0 },
             history_dim: if text { HISTORY_DIM } else { 0 },
+            answers: findings..findings + self.diagnoses,
             pool: (0..self.texts.len() as u32).map(TextId).collect(),
         }
     }
@@ -137,8 +138,15 @@ impl Encoder {
             candidate_features: Vec::new(),
             candidate_texts: (0..candidates).map(TextId).collect(),
             mask,
-            feedback: episode.last_reward.map(|reward| Feedback { outcomes: vec![outcome(reward)] }),
+            feedback: episode
+                .last_reward
+                .map(|reward| Feedback { outcomes: vec![outcome(reward)], best: self.best(episode) }),
         }
+    }
+
+    /// The candidate that declares the true diagnosis, told once the episode is over.
+    fn best(&self, episode: &Episode) -> Option<u32> {
+        episode.status.is_over().then(|| (self.offsets.len() + episode.case.diagnosis) as u32)
     }
 
     fn event(&self, asked: &Asked) -> HistoryEvent {

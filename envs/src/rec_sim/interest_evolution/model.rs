@@ -87,6 +87,7 @@ impl EvolutionModel {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         };
         let spec = spec(

@@ -54,6 +54,7 @@ impl EvolutionModel {
             has_text: true,
             history_len: if shows_interests { 0 } else { HISTORY_LEN },
             history_dim: if shows_interests { 0 } else { HISTORY_DIM },
+            answers: 0..0,
             pool: cards.iter().map(|c| c.text).collect(),
         };
         let description = match mode {

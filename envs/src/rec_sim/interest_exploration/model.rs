@@ -50,6 +50,7 @@ impl ExplorationModel {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         };
         let spec = EnvSpec {

@@ -58,6 +58,7 @@ impl SatisfactionModel {
             has_text: false,
             history_len: 0,
             history_dim: 0,
+            answers: 0..0,
             pool: Vec::new(),
         };
         let spec = EnvSpec {
