@@ -68,3 +68,39 @@ fn an_env_without_answers_is_refused() {
     let made = PolicyGradientAgent::new(&setup(&learning, env.spec(), Seed::root(1)), &net, &recipe);
     assert!(made.err().unwrap().to_string().starts_with("ppo.label_coef = 0.5"));
 }
+
+/// Lung cancer in ASIA with clinical costs at λ = 0.01: declaring at once, which greedy information gain cannot beat
+/// there, earns 0.8900, the best policy 0.9159 (exact). Of seeds 200 to 203 all were beyond 0.916 on 20,000 patients.
+#[test]
+fn asking_pays_where_greedy_information_gain_does_not() {
+    use retune_envs::diag_query::env::{DiagQuery, DiagQueryConfig};
+    use retune_envs::diag_query::shipped::{Roles, network_problem, read_network};
+    let roles = Roles::parse(retune_assets::networks::ROLES).unwrap().remove("asia").unwrap();
+    let network = read_network("asia", retune_assets::networks::ASIA).unwrap();
+    let mut problem = network_problem("asia", &network, &roles, &roles.targets[0], 1 << 20).unwrap();
+    // The agent never sees the model, and without one the env is faster.
+    problem.model = None;
+    let problem = std::sync::Arc::new(problem);
+    let make = |_: usize| DiagQuery::new(problem.clone(), DiagQueryConfig::default()).unwrap();
+    let learning = LearningConfig { env_steps: 400_000, ..LearningConfig::default() };
+    let mut net = NetConfig::default();
+    net.optimizer.learning_rate = 1e-3;
+    let config = PpoConfig {
+        net,
+        gamma: 1.0,
+        minibatch_size: 512,
+        ent_coef: 0.05,
+        anneal_ent: true,
+        clip_vloss: false,
+        label_coef: 1.0,
+        ..PpoConfig::default()
+    };
+    let runner = RunnerConfig { num_envs: 32, shard_size: 32, steps_per_round: 64, actors: 0 };
+    let env = make(0);
+    let seed = Seed::root(200);
+    let mut agent = PolicyGradientAgent::ppo(&setup(&learning, env.spec(), seed), &config).unwrap();
+    train(&mut agent, make, &runner, seed, 195);
+    let (after, se) = score(&mut agent, make, 5_000);
+    let at_once = 0.89;
+    assert!(after > at_once + 0.015, "{after} ± {se}");
+}
