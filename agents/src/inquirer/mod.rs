@@ -17,10 +17,11 @@ pub use config::{InquirerConfig, QuestionRule};
 use crate::answers::{self, AnswerGroup};
 use crate::learning::{Setup, within};
 use crate::net::{Head, Per};
-use actor::InquirerActor;
+use actor::{InquirerActor, THRESHOLD};
+use candle_core::{Device, Tensor};
 use learner::InquirerLearner;
 use retune::Result;
-use retune::agent::{Actor, Agent, Learner};
+use retune::agent::{Actor, Agent, Learner, Snapshot};
 use retune::env::{CandidateObs, Slate};
 
 /// Position of the heads.
@@ -58,6 +59,22 @@ impl InquirerAgent {
         self.learner.set_threshold(threshold);
         Ok(())
     }
+}
+
+/// The same parameters with another [`InquirerConfig::threshold`], to compare thresholds on validation cases; `None` if
+/// they are of another kind of agent.
+///
+/// # Errors
+/// [`retune::Error::Config`] if it is not between 0 and 1.
+pub fn with_threshold(snapshot: &Snapshot, threshold: f64) -> Result<Option<Snapshot>> {
+    within("inquirer.threshold", threshold, 0.0, 1.0)?;
+    if !snapshot.params.contains_key(THRESHOLD) {
+        return Ok(None);
+    }
+    let mut changed = snapshot.clone();
+    changed.params.insert(THRESHOLD.to_owned(), Tensor::new(&[threshold as f32], &Device::Cpu)?);
+    changed.checksum = format!("{}+{THRESHOLD}={threshold}", snapshot.checksum);
+    Ok(Some(changed))
 }
 
 impl Agent<CandidateObs, Slate> for InquirerAgent {

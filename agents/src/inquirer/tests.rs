@@ -5,10 +5,12 @@ use crate::answers::testing::{COST, Riddle};
 use crate::learning::LearningConfig;
 use crate::net::NetConfig;
 use crate::testing::{DynAgent, go_on, runner, score, setup, train};
+use retune::agent::Mode;
 use retune::env::Env;
 use retune::persist::StateDict;
 use retune::rng::Seed;
 use retune::rollout::RunnerConfig;
+use std::sync::Arc;
 
 const RUNNER: RunnerConfig = RunnerConfig { num_envs: 8, shard_size: 4, steps_per_round: 16, actors: 0 };
 
@@ -47,6 +49,25 @@ fn learnt_gains_lead_to_the_question_that_tells() {
     train(&mut random, |_| Riddle::new(), &RUNNER, Seed::root(1), 60);
     let (after, _) = score(&mut random, |_| Riddle::new(), 400);
     assert!((after - (1.0 - 1.5 * COST)).abs() < 0.01, "{after}");
+}
+
+#[test]
+fn a_snapshot_with_another_threshold_acts_by_it() {
+    let mut agent = agent(QuestionRule::Gain, 1);
+    train(&mut agent, |_| Riddle::new(), &RUNNER, Seed::root(1), 60);
+    let snapshot = agent.learner().snapshot(&[]).unwrap();
+    let first = |threshold: f64| {
+        let changed = Arc::new(with_threshold(&snapshot, threshold).unwrap().expect("it has a threshold"));
+        let mut actor = agent.make_actor().unwrap();
+        actor.load(&changed).unwrap();
+        let obs = Arc::new(Riddle::new().reset(Some(1)).unwrap());
+        let decided = actor.act(&[obs], &mut [Seed::root(1).rng()], Mode::Evaluate).unwrap();
+        agent.group.range().contains(&(decided[0].action.0[0] as usize))
+    };
+    assert!(first(0.0) && !first(1.0), "answers at once with 0, asks with 1");
+    assert!(with_threshold(&snapshot, 1.5).is_err() && with_threshold(&snapshot, f64::NAN).is_err());
+    let other = Snapshot { params: std::collections::BTreeMap::new(), ..(*snapshot).clone() };
+    assert!(with_threshold(&other, 0.5).unwrap().is_none());
 }
 
 #[test]

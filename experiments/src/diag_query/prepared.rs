@@ -205,6 +205,7 @@ impl Prepared for DiagQueryStudy {
             view: self.config.view(&trial.arm),
             seeds,
             batch: plan.num_envs,
+            validation: eval.validation_episodes,
             stories: eval.stories,
         };
         let collection = self.settings(&trial.arm)?.collection();

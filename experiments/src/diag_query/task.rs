@@ -2,11 +2,12 @@
 
 use super::measure::{Details, Played, measurement};
 use super::world::{Patients, World};
-use crate::study::{Measurement, Task, TaskActor, TrialSeeds};
+use crate::study::{Measurement, Task, TaskActor, TrialSeeds, measure_returns};
 use retune::agent::{Mode, Snapshot, Stop};
 use retune::env::TextId;
 use retune::rollout::{Evaluation, Observed, evaluate};
 use retune::{Error, Result};
+use retune_agents::inquirer::with_threshold;
 use retune_envs::diag_query::env::{Act, DiagQuery, View};
 use retune_envs::diag_query::problem::Problem;
 use std::sync::Arc;
@@ -23,9 +24,16 @@ pub struct QueryTask<'a> {
     pub seeds: TrialSeeds,
     /// Cases that a measurement plays side by side.
     pub batch: usize,
+    /// Cases by which a stopping threshold is chosen.
+    pub validation: usize,
     /// Cases to tell after the final evaluation.
     pub stories: usize,
 }
+
+/// Stopping thresholds to choose from: finer where classifiers are sure. At 0 nothing is asked, at 1 everything.
+const THRESHOLDS: [f64; 20] = [
+    0.0, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.84, 0.88, 0.91, 0.94, 0.96, 0.975, 0.985, 0.993, 0.998, 1.0,
+];
 
 impl QueryTask<'_> {
     fn play(
@@ -67,6 +75,27 @@ impl QueryTask<'_> {
         Ok(cases.into_iter().flatten().collect())
     }
 
+    /// Parameters with the stopping threshold of the highest mean return on validation cases, among equals the lowest,
+    /// and that threshold; as they are if their agent has none. Planners get theirs in the same way.
+    fn tuned(
+        &self,
+        actor: &mut TaskActor<Self>,
+        snapshot: &Arc<Snapshot>,
+        stop: &Stop,
+    ) -> Result<(Arc<Snapshot>, Option<f64>)> {
+        let (episodes, mut best) = (self.seeds.validation(self.validation), None::<(f64, Arc<Snapshot>, f64)>);
+        for threshold in THRESHOLDS {
+            let Some(changed) = with_threshold(snapshot, threshold)? else { break };
+            let changed = Arc::new(changed);
+            let env = |_| self.world.tuning(self.patients, self.view);
+            let found = measure_returns(env, actor, &changed, &episodes, self.batch, None, stop)?.episode_return;
+            if best.as_ref().is_none_or(|(.., value)| found > *value) {
+                best = Some((threshold, changed, found));
+            }
+        }
+        Ok(best.map_or_else(|| (Arc::clone(snapshot), None), |(threshold, changed, _)| (changed, Some(threshold))))
+    }
+
     /// The belief of the attached model before any answer.
     fn prior(&self, problem: &Arc<Problem>) -> Vec<f64> {
         problem.model.as_ref().map_or_else(Vec::new, |model| model.begin().posterior().to_vec())
@@ -104,7 +133,8 @@ impl Task for QueryTask<'_> {
         stop: &Stop,
     ) -> Result<Measurement> {
         let problem = &self.patients.validation;
-        let played = self.play(problem, actor, snapshot, episodes, stop)?;
+        let (snapshot, _) = self.tuned(actor, snapshot, stop)?;
+        let played = self.play(problem, actor, &snapshot, episodes, stop)?;
         Ok(measurement(problem, &played, self.world.t_max(), 0)?.0)
     }
 
@@ -118,9 +148,12 @@ impl Task for QueryTask<'_> {
     ) -> Result<Measurement> {
         let problem = &self.patients.test;
         let episodes = self.patients.test_seeds(episodes, &self.seeds.test_stream());
-        let played = self.play(problem, actor, snapshot, &episodes, stop)?;
+        let (snapshot, theta) = self.tuned(actor, snapshot, stop)?;
+        let played = self.play(problem, actor, &snapshot, &episodes, stop)?;
         let (mut found, details): (Measurement, Details) =
             measurement(problem, &played, self.world.t_max(), self.stories)?;
+        let details = Details { theta, ..details };
+        found.metrics.extend(theta.map(|theta| ("threshold".to_owned(), theta)));
         found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
         Ok(found)
     }

@@ -21,8 +21,8 @@ pub fn method(config: &DiagQuerySettings) -> Vec<String> {
             config.train.env_steps, eval.episodes
         ),
         format!(
-            "Planners that do not stop by themselves declare once the likeliest diagnosis has at least θ, chosen for \
-             the highest return on {} validation cases that are never in the test.",
+            "Planners that do not stop by themselves, and supervised arms, declare once the likeliest diagnosis has at \
+             least θ, chosen for the highest return on {} validation cases that are never in the test.",
             eval.validation_episodes
         ),
         "Log-loss, Brier score, calibration and accuracy along the way are those of the attached model's posterior \

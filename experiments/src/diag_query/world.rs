@@ -164,13 +164,21 @@ impl World {
     /// # Errors
     /// If a setting does not fit the problem.
     pub fn training(&self, patients: &Patients, view: View) -> retune::Result<DiagQuery> {
-        let config = self.config(view);
-        let needed = view.uses_model() || config.stop || config.shaping != Shaping::None;
-        let problem = if needed {
-            Arc::clone(&patients.train)
-        } else {
-            Arc::new(Problem { model: None, ..(*patients.train).clone() })
-        };
+        self.light(&patients.train, self.config(view))
+    }
+
+    /// The environment in which returns on validation patients are compared, without shaping.
+    ///
+    /// # Errors
+    /// If a setting does not fit the problem.
+    pub fn tuning(&self, patients: &Patients, view: View) -> retune::Result<DiagQuery> {
+        self.light(&patients.validation, DiagQueryConfig { shaping: Shaping::None, ..self.config(view) })
+    }
+
+    fn light(&self, problem: &Arc<Problem>, config: DiagQueryConfig) -> retune::Result<DiagQuery> {
+        let needed = config.view.uses_model() || config.stop || config.shaping != Shaping::None;
+        let problem =
+            if needed { Arc::clone(problem) } else { Arc::new(Problem { model: None, ..(**problem).clone() }) };
         Ok(DiagQuery::new(problem, config)?)
     }
 
