@@ -51,15 +51,15 @@ pub(super) fn best_first(summary: &Summary) -> Vec<&ArmSummary> {
 /// What an arm that others are compared with is, such as `the best supervised arm`.
 pub(super) fn rival(summary: &Summary, name: &str) -> String {
     let Some(arm) = summary.arm(name) else { return "another arm".to_owned() };
-    let noun = match arm.kind {
-        ArmKind::Rl => "arm that learns from reward",
-        ArmKind::Supervised => "supervised arm",
-        ArmKind::Reference => "reference",
+    let (article, noun) = match arm.kind {
+        ArmKind::Rl => ("an", "arm that learns from reward"),
+        ArmKind::Supervised => ("a", "supervised arm"),
+        ArmKind::Reference => ("a", "reference"),
     };
     let mut peers = best_first(summary).into_iter().filter(|other| other.kind == arm.kind);
     match peers.next() {
         Some(best) if best.name == name && best.results.iqm.is_some() => format!("the best {noun}"),
-        _ => format!("one {noun}"),
+        _ => format!("{article} {noun}"),
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         let summary = study(9, 5).summary;
         let best = summary.best_supervised().unwrap().name.clone();
         assert_eq!(rival(&summary, &best), "the best supervised arm");
-        assert_eq!(rival(&summary, "supervised_random"), "one supervised arm");
+        assert_eq!(rival(&summary, "supervised_random"), "a supervised arm");
         assert_eq!(rival(&summary, "q_learning"), "the best arm that learns from reward");
         assert_eq!(rival(&summary, "gone"), "another arm");
         let against = |a: &str, b: &str| {

@@ -211,7 +211,7 @@ impl<'a> Recorded<'a> {
         }
         Some(Chart {
             name: "confusion".to_owned(),
-            title: "What was taken for what".to_owned(),
+            title: "Confusion of true and declared diagnoses".to_owned(),
             caption: format!(
                 "Test cases of all seeds of {}: a row is a true diagnosis, a column what was declared. Diagnoses that \
                  neither occurred nor were declared are left out.",
@@ -247,7 +247,9 @@ impl<'a> Recorded<'a> {
         let Some(&seed) = first.results.seeds.iter().find(everywhere) else { return Vec::new() };
         let tale = |arm: &&ArmSummary, case: usize| {
             let story = stories(arm, seed)?.get(case)?;
-            Some(Tale { arm: arm.name.clone(), lines: story.lines.clone(), end: story.end.clone() })
+            // A number and its percent sign stay on one line of the page.
+            let lines = story.lines.iter().map(|line| line.replace(" %", "\u{a0}%")).collect();
+            Some(Tale { arm: arm.name.clone(), lines, end: story.end.clone() })
         };
         let case = |case: usize| ToldCase {
             title: format!("Case {} of seed {seed}", case + 1),

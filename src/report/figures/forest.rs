@@ -31,7 +31,7 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let differences = Frame { left, top, right: right - PROBABILITIES - 46.0, bottom };
     let probabilities = Frame { left: right - PROBABILITIES - 16.0, top, right: right - 16.0, bottom };
     let title = text::fit(
-        &format!("{} against {}, {best}", words::contestants(summary, &comparisons), words::rival(summary, &best)),
+        &format!("{} against {best}, {}", words::contestants(summary, &comparisons), words::rival(summary, &best)),
         super::TITLE_SIZE,
         true,
         WIDTH - 32.0,
