@@ -40,12 +40,12 @@ fn line_chart(input: &ReportInput, title: &str, chart: &LineChart) -> Option<Sce
 }
 
 fn told(title: &str, chart: &LineChart, lines: &[Line]) -> String {
-    let mut told = format!("{title}. {} over {}.", chart.y, chart.x);
+    let mut told = format!("{title}. Vertical axis: {}. Horizontal axis: {}.", chart.y, chart.x);
     for line in lines {
         if let (Some(first), Some(last)) = (line.aggregates.first(), line.aggregates.last()) {
             let (from, to) = (short(first.iqm), short(last.iqm));
             // Writing to a string cannot fail.
-            let _ = write!(told, " {}: {from} at {}, {to} at {}.", line.name, short(first.x), short(last.x));
+            let _ = write!(told, " {}: {from} at {}, {to} at {}.", line.name, first.x, last.x);
         }
     }
     for (name, value) in &chart.references {

@@ -199,7 +199,7 @@ mod tests {
         input.extras = extras(&["q_learning"], 3, 2);
         let figures = extra(&input);
         let shown: Vec<&str> = texts(&figures[2].scene).iter().map(|text| text.text.as_str()).collect();
-        for expected in ["99 %", "180", "<1 %", "of 181", "disease_number_1", "true diagnosis"] {
+        for expected in ["99 %", "180", "1 %", "of 181", "disease_number_1", "true diagnosis"] {
             assert!(shown.contains(&expected), "{expected}: {shown:?}");
         }
         assert!(!shown.iter().any(|text| text.contains("most frequent")));
