@@ -102,7 +102,28 @@ fn a_study_measures_what_it_should_and_repeats_for_any_number_of_threads() {
     ok(&study(here, &["--arms", "random,greedy_gain,dqn", "--out", "b"]));
     let compared: Value = serde_json::from_str(&ok(&run(here, &["compare", "a", "b", "--json"]))).expect("JSON");
     assert_eq!(compared["paired"], true, "the same patients");
+    let page = || std::fs::read_to_string(here.join("a/report.html")).expect("there is a report");
+    let first = page();
+    std::fs::remove_dir_all(here.join("a/figures")).expect("removes");
     ok(&run(here, &["report", "a"]));
+    assert!(page() == first, "the page follows from what the trials recorded");
+    for chart in ["accuracy_by_questions", "accuracy_by_cost", "utility_by_price", "calibration", "confusion"] {
+        for ending in ["svg", "png"] {
+            assert!(here.join(format!("a/figures/{chart}.{ending}")).is_file(), "{chart}.{ending}");
+        }
+    }
+    for expected in
+        ["every finding known", "Cases, question by question", "believed at first: ", "not a medical device"]
+    {
+        assert!(first.contains(expected), "{expected}");
+    }
+    let told = |arm: &str| {
+        let details =
+            json(&here.join(format!("a/trials/{arm}/0/result.json")))["measurements"]["test"]["details"].clone();
+        first.contains(details["stories"][0]["end"].as_str().expect("a story"))
+    };
+    assert!(told("dqn") || told("ppo+belief"), "the best arm that learns is told");
+    assert!(told("greedy_gain") || told("utility_2"), "the best planner is told");
 }
 
 #[test]

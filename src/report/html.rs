@@ -1,7 +1,8 @@
 //! The report as one page that needs nothing else.
 
 use super::axis::number;
-use super::figures::{self, word};
+use super::extras::{Tale, ToldCase};
+use super::figures::{self, Figure, word};
 use super::input::ReportInput;
 use super::words;
 use crate::stats::{Claim, Interval};
@@ -32,12 +33,8 @@ const LEDGER: [Spent; 7] = [
 /// If a figure or the page cannot be made.
 pub fn render_html(input: &ReportInput) -> Result<String> {
     let summary = &input.summary;
-    let figures = figures::all(input).into_iter().map(|figure| {
-        // Inside a page the name space is known; without it the page holds no address at all.
-        let svg = figure.svg()?.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
-        Ok(context! { caption => figure.caption, svg => Value::from_safe_string(svg) })
-    });
-    let figures = figures.collect::<Result<Vec<Value>>>()?;
+    let figures = figures::all(input).iter().map(embedded).collect::<Result<Vec<Value>>>()?;
+    let charts = figures::extra(input).iter().map(embedded).collect::<Result<Vec<Value>>>()?;
     let spent: Vec<&Spent> = LEDGER
         .iter()
         .filter(|(_, read)| summary.arms.iter().any(|arm| !matches!(read(arm).as_str(), "0" | "-")))
@@ -61,6 +58,11 @@ pub fn render_html(input: &ReportInput) -> Result<String> {
         normalized => summary.arms.iter().any(|arm| arm.results.normalized_iqm.is_some()),
         references => references(summary),
         figures,
+        charts,
+        charts_title => input.extras.title.clone(),
+        told_title => input.extras.told_title.clone(),
+        told_intro => input.extras.told_intro.clone(),
+        told => input.extras.told.iter().map(told).collect::<Vec<_>>(),
         comparisons => comparisons(summary),
         method => input.method.clone(),
         warnings => words::warnings(summary),
@@ -69,6 +71,17 @@ pub fn render_html(input: &ReportInput) -> Result<String> {
         config => input.manifest.as_ref().map(|m| format!("{:#}", m.config)),
     };
     template.render(page_of).map_err(page)
+}
+
+fn embedded(figure: &Figure) -> Result<Value> {
+    // Inside a page the name space is known; without it the page holds no address at all.
+    let svg = figure.svg()?.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
+    Ok(context! { caption => figure.caption.clone(), svg => Value::from_safe_string(svg) })
+}
+
+fn told(case: &ToldCase) -> Value {
+    let tale = |tale: &Tale| context! { arm => tale.arm.clone(), lines => tale.lines.clone(), end => tale.end.clone() };
+    context! { title => case.title.clone(), tales => case.tales.iter().map(tale).collect::<Vec<_>>() }
 }
 
 fn arm_row(summary: &Summary, arm: &ArmSummary, spent: &[&Spent]) -> Value {
@@ -95,10 +108,22 @@ fn comparisons(summary: &Summary) -> Vec<Value> {
     let better = summary.metric.higher_is_better;
     let main = (summary.measured_on.clone().unwrap_or_default(), &summary.comparisons);
     let splits = summary.splits.iter().map(|split| (split.measured_on.clone(), &split.comparisons));
-    let tables = std::iter::once(main).chain(splits).filter(|(_, comparisons)| !comparisons.is_empty());
+    let mut tables = Vec::new();
+    for (on, comparisons) in std::iter::once(main).chain(splits) {
+        // One table for each rival, in the order in which they come.
+        let mut rivals: Vec<&str> = Vec::new();
+        for comparison in comparisons {
+            if !rivals.contains(&comparison.b.as_str()) {
+                rivals.push(&comparison.b);
+            }
+        }
+        for against in rivals {
+            let rows = best_first(comparisons, better).into_iter().filter(|c| c.b == against);
+            let rows: Vec<Value> = rows.map(comparison_row).collect();
+            tables.push(context! { on => on.clone(), against, rival => words::rival(summary, against), rows });
+        }
+    }
     tables
-        .map(|(on, comparisons)| context! { on, against => comparisons[0].b.clone(), rows => best_first(comparisons, better).into_iter().map(comparison_row).collect::<Vec<_>>() })
-        .collect()
 }
 
 fn comparison_row(c: &Comparison) -> Value {
@@ -148,6 +173,7 @@ fn page(error: minijinja::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::extras::tests::extras;
     use super::super::input::tests::study;
     use super::*;
 
@@ -175,6 +201,49 @@ mod tests {
     }
 
     #[test]
+    fn what_only_one_experiment_has_stands_behind_the_common_figures() {
+        let mut input = study(4, 5);
+        input.extras = extras(&["q_learning", "supervised_clicks"], 5, 6);
+        let html = render_html(&input).unwrap();
+        let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is missing"));
+        assert_eq!(html.matches("<svg").count(), 5 + 3);
+        let order = [
+            "<title>Learning curves</title>",
+            "<h2>Questions and answers</h2>",
+            "<title>Accuracy against questions. Vertical axis: accuracy (share of cases). Horizontal axis: questions. q_learning: 0.458 at 0, ",
+            "What accuracy_by_questions means.",
+            "<title>Calibration. q_learning: expected calibration error",
+            "<title>What was taken for what. q_learning: ",
+            "<h2>Cases, question by question</h2>",
+            "<h3>Case 1</h3>",
+            "<h4>q_learning</h4>",
+            "<li>asked smoke: yes → believed lung cancer 42 %</li>",
+            "declared lung cancer: right",
+            "<h4>supervised_clicks</h4>",
+            "<h2>Comparisons</h2>",
+        ];
+        let places: Vec<usize> = order.map(place).to_vec();
+        assert!(places.is_sorted(), "{places:?}");
+        assert!(!render_html(&study(4, 5)).unwrap().contains("class=\"tale\""));
+    }
+
+    #[test]
+    fn every_rival_has_a_table_and_is_called_what_it_is() {
+        let mut input = study(9, 5);
+        let best = input.summary.best_supervised().unwrap().name.clone();
+        let mut other = input.summary.comparisons[0].clone();
+        (other.a, other.b) = ("sarsa".into(), "q_learning".into());
+        input.summary.comparisons.push(other);
+        let html = render_html(&input).unwrap();
+        assert!(html.contains(&format!("against {best}, the best supervised arm</h3>")), "{html}");
+        assert!(html.contains("against q_learning, the best arm that learns from reward</h3>"));
+        input.summary.comparisons.drain(..input.summary.comparisons.len() - 1);
+        input.summary.splits.clear();
+        input.summary.verdict.clear();
+        assert!(!render_html(&input).unwrap().contains("the best supervised arm"));
+    }
+
+    #[test]
     fn hostile_names_are_escaped() {
         let mut input = study(4, 3);
         let hostile = "<script>alert(1)</script>\"'&";
@@ -187,6 +256,9 @@ mod tests {
         input.summary.warnings = vec![hostile.into()];
         input.question = hostile.into();
         input.reproduce = Some(hostile.into());
+        input.extras = extras(&[hostile, "sarsa"], 3, 4);
+        input.extras.title = hostile.into();
+        input.extras.told[0].tales[0].lines[0] = hostile.into();
         input.manifest.as_mut().unwrap().device = hostile.into();
         input.manifest.as_mut().unwrap().config = serde_json::json!({ hostile: hostile });
         let html = render_html(&input).unwrap();

@@ -1,10 +1,10 @@
 //! What a report is made from.
 
+use super::extras::Extras;
 use crate::rng::Seed;
 use crate::stats::{Bootstrap, Interval, Metric, Scores};
 use crate::track::{Manifest, MetricRecord, Phase, RunDir, Summary, read_jsonl};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 
 /// Replications for the bands of learning curves. Each band has its own, at every evaluation, so fewer than for final
 /// scores; the ends move by about a hundredth of the width.
@@ -25,6 +25,8 @@ pub struct ReportInput {
     pub method: Vec<String>,
     /// Command that runs the study again, if known.
     pub reproduce: Option<String>,
+    /// What only this experiment has to show.
+    pub extras: Extras,
 }
 
 /// Evaluations of one trial during training.
@@ -47,10 +49,10 @@ pub struct CurvePoint {
     pub value: f64,
 }
 
-/// Evaluations of one arm over its seeds at one number of env steps.
+/// Values of one arm over its seeds at one place, such as a number of env steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Aggregate {
-    pub env_steps: u64,
+    pub x: f64,
     pub iqm: f64,
     pub ci95: Interval,
 }
@@ -82,6 +84,7 @@ impl ReportInput {
             manifest: Some(manifest),
             curves,
             reproduce,
+            extras: Extras::default(),
         })
     }
 
@@ -93,19 +96,26 @@ impl ReportInput {
     /// Interquartile mean and interval of an arm wherever as many seeds were evaluated as anywhere. Where a failed
     /// seed is missing the mean would jump for that reason alone.
     pub(super) fn aggregates(&self, arm: &str) -> Vec<Aggregate> {
-        let mut by_steps: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-        for point in self.curves_of(arm).flat_map(|curve| &curve.points).filter(|point| point.value.is_finite()) {
-            by_steps.entry(point.env_steps).or_default().push(point.value);
-        }
-        let most = by_steps.values().map(Vec::len).max().unwrap_or(0);
+        let points = self.curves_of(arm).flat_map(|curve| &curve.points);
+        self.aggregate(points.map(|point| (point.env_steps as f64, point.value)))
+    }
+
+    /// The same for the points (x, y) of all seeds of an arm; what is not finite is left out.
+    pub(super) fn aggregate(&self, points: impl IntoIterator<Item = (f64, f64)>) -> Vec<Aggregate> {
+        let mut points: Vec<(f64, f64)> = points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        // A stable sort: at each place the seeds stay in their order.
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let places: Vec<&[(f64, f64)]> = points.chunk_by(|a, b| a.0 == b.0).collect();
+        let most = places.iter().map(|place| place.len()).max().unwrap_or(0);
         let root = self.manifest.as_ref().map_or(0, |manifest| manifest.root_seed);
         let bootstrap = Bootstrap::new(Seed::root(root).child("report"));
         let bootstrap = bootstrap.with(BAND_REPLICATIONS, 0.95).unwrap_or(bootstrap);
-        let full = by_steps.into_iter().filter(|(_, values)| values.len() == most);
-        full.filter_map(|(env_steps, values)| {
+        let full = places.into_iter().filter(|place| place.len() == most);
+        full.filter_map(|place| {
+            let values: Vec<f64> = place.iter().map(|(_, y)| *y).collect();
             let scores = Scores::from_seeds(&values).ok()?;
             let (iqm, ci95) = (Metric::Iqm.value(&scores), bootstrap.interval(&scores, Metric::Iqm));
-            Some(Aggregate { env_steps, iqm, ci95 })
+            Some(Aggregate { x: place[0].0, iqm, ci95 })
         })
         .collect()
     }
@@ -133,6 +143,7 @@ pub(super) mod tests {
     use crate::track::{
         Anchor, ArmKind, ArmSummary, Ledger, MetricInfo, Reference, SCHEMA, ScoreSet, Split, SplitArm, Status, TrialLog,
     };
+    use std::collections::BTreeMap;
 
     const NAMES: [(&str, ArmKind, &str, f64, &str); 9] = [
         ("supervised_clicks", ArmKind::Supervised, "lora", 171.0, "Predicts clicks, recommends the likeliest."),
@@ -239,6 +250,7 @@ pub(super) mod tests {
             question: "Does reinforcement learning make a pretrained text encoder a better recommender than supervised learning on clicks does?".into(),
             method: vec!["Every arm is scored on the same 200 held-out users for a seed.".into()],
             reproduce: Some("experiment rec_sim --preset quick --seed 1".into()),
+            extras: Extras::default(),
         }
     }
 
@@ -279,8 +291,8 @@ pub(super) mod tests {
         let mut input = study(1, 3);
         input.curves[0].points.truncate(5);
         input.curves[1].points[2].value = f64::NAN;
-        let steps: Vec<u64> = input.aggregates("supervised_clicks").iter().map(|a| a.env_steps / 25_000).collect();
-        assert_eq!(steps, [0, 1, 3, 4]);
+        let steps: Vec<f64> = input.aggregates("supervised_clicks").iter().map(|a| a.x / 25_000.0).collect();
+        assert_eq!(steps, [0.0, 1.0, 3.0, 4.0]);
         assert!(input.aggregates("unknown").is_empty());
     }
 }

@@ -5,6 +5,7 @@
 //! as SVG and as PNG, with one bundled font.
 
 mod axis;
+mod extras;
 mod figures;
 mod html;
 mod input;
@@ -15,6 +16,7 @@ mod terminal;
 mod text;
 mod words;
 
+pub use extras::{Bin, Chart, ChartData, Confusion, Extras, LineChart, Reliability, SeedLines, Tale, ToldCase};
 pub use figures::write_figures;
 pub use html::render_html;
 pub use input::{Curve, CurvePoint, ReportInput};

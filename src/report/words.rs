@@ -1,7 +1,7 @@
 //! Words and numbers that the page and the terminal share.
 
 use crate::stats::CLAIM_SEEDS;
-use crate::track::{ArmKind, ArmSummary, MetricInfo, Status, Summary, decimals_for};
+use crate::track::{ArmKind, ArmSummary, Comparison, MetricInfo, Status, Summary, decimals_for};
 
 pub(super) fn status(status: Status) -> &'static str {
     match status {
@@ -46,6 +46,28 @@ pub(super) fn best_first(summary: &Summary) -> Vec<&ArmSummary> {
     let key = |arm: &ArmSummary| arm.results.iqm.map_or(f64::INFINITY, |iqm| sign * iqm);
     arms.sort_by(|a, b| key(a).total_cmp(&key(b)));
     arms
+}
+
+/// What an arm that others are compared with is, such as `the best supervised arm`.
+pub(super) fn rival(summary: &Summary, name: &str) -> String {
+    let Some(arm) = summary.arm(name) else { return "another arm".to_owned() };
+    let (article, noun) = match arm.kind {
+        ArmKind::Rl => ("an", "arm that learns from reward"),
+        ArmKind::Supervised => ("a", "supervised arm"),
+        ArmKind::Reference => ("a", "reference"),
+    };
+    let mut peers = best_first(summary).into_iter().filter(|other| other.kind == arm.kind);
+    match peers.next() {
+        Some(best) if best.name == name && best.results.iqm.is_some() => format!("the best {noun}"),
+        _ => format!("{article} {noun}"),
+    }
+}
+
+/// Who is compared with the rival, at the beginning of a title.
+pub(super) fn contestants(summary: &Summary, comparisons: &[&Comparison]) -> &'static str {
+    let learns = |name: &str| summary.arm(name).is_some_and(|arm| arm.kind == ArmKind::Rl);
+    let one_side = comparisons.iter().all(|c| learns(&c.a) && !learns(&c.b));
+    if one_side { "Reinforcement learning" } else { "Other arms" }
 }
 
 /// Finished seeds, and how many were started if some failed.
@@ -103,6 +125,24 @@ mod tests {
     #[test]
     fn durations_read_well() {
         assert_eq!([0.0, 7.25, 99.9, 130.0, 7_500.0].map(duration), ["-", "7.2 s", "99.9 s", "2 min", "2 h 05 min"]);
+    }
+
+    #[test]
+    fn a_rival_is_called_what_it_is() {
+        let summary = study(9, 5).summary;
+        let best = summary.best_supervised().unwrap().name.clone();
+        assert_eq!(rival(&summary, &best), "the best supervised arm");
+        assert_eq!(rival(&summary, "supervised_random"), "a supervised arm");
+        assert_eq!(rival(&summary, "q_learning"), "the best arm that learns from reward");
+        assert_eq!(rival(&summary, "gone"), "another arm");
+        let against = |a: &str, b: &str| {
+            let mut comparison = summary.comparisons[0].clone();
+            (comparison.a, comparison.b) = (a.into(), b.into());
+            contestants(&summary, &[&comparison])
+        };
+        assert_eq!(against("q_learning", &best), "Reinforcement learning");
+        assert_eq!(against("sarsa", "q_learning"), "Other arms");
+        assert_eq!(against("supervised_random", &best), "Other arms");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod algorithms;
 mod config;
 mod exact;
+mod figures;
 mod measure;
 mod prepared;
 mod problems;
@@ -16,12 +17,14 @@ mod world;
 use crate::config::{Layers, Preset};
 use crate::deep;
 use crate::failure::bad_input;
-use crate::study::{Experiment, Info, Prepared, typed};
+use crate::study::{Experiment, Info, Prepared, TrialRecord, typed};
 use algorithms::ALGORITHMS;
 use anyhow::Result;
 use config::DiagQuerySettings;
 use prepared::DiagQueryStudy;
 use retune::env::check::{CandidateSampler, CheckConfig, CheckReport, check_env};
+use retune::report::Extras;
+use retune::track::Summary;
 use retune_envs::diag_query::env::{DiagQuery, DiagQueryConfig, View};
 use serde_json::Value;
 use std::sync::Arc;
@@ -111,6 +114,10 @@ impl Experiment for DiagQueryStudies {
 
     fn method(&self, config: &Value) -> Result<Vec<String>> {
         Ok(words::method(&typed(config)?))
+    }
+
+    fn extras(&self, summary: &Summary, records: &[TrialRecord]) -> Result<Extras> {
+        figures::extras(prepared::SPLIT.name, summary, records)
     }
 
     fn check_env(&self, name: &str) -> Result<CheckReport> {

@@ -26,7 +26,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The only measurement.
-const SPLIT: SplitInfo = SplitInfo { name: "test", measured_on: "patients never met in training" };
+pub const SPLIT: SplitInfo = SplitInfo { name: "test", measured_on: "patients never met in training" };
 
 /// Units of the measures beside the return; what has none is left out.
 const UNITS: &[(&str, &str)] = &[

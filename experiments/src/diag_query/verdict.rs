@@ -7,52 +7,173 @@ use retune::track::{ArmKind, ArmSummary, Comparison, Summary, sentence};
 /// References that know more than a planner may, or less than one should.
 const NO_CONTESTANTS: [&str; 3] = ["bayes_all", "random", "declare_now"];
 
+/// Whether an arm may be called the best of its kind.
+#[must_use]
+pub fn is_contestant(arm: &ArmSummary) -> bool {
+    !NO_CONTESTANTS.contains(&arm.name.as_str())
+}
+
 /// Adds how the arms that learn from reward compare with the planners; where there are supervised arms, the verdict on
-/// those comes first and stays.
+/// those comes first and stays. Where nothing learns, the planners are compared with the best of them.
 ///
 /// # Errors
 /// If a score is not finite.
 pub fn conclude(summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
-    let supervised = summary.arms.iter().any(|arm| arm.kind == ArmKind::Supervised && arm.results.iqm.is_some());
-    let planners: Vec<&ArmSummary> = summary
-        .arms
-        .iter()
-        .filter(|a| a.kind == ArmKind::Reference && a.results.iqm.is_some())
-        .filter(|a| !NO_CONTESTANTS.contains(&a.name.as_str()))
-        .collect();
-    let learners: Vec<&ArmSummary> =
-        summary.arms.iter().filter(|arm| arm.kind == ArmKind::Rl && arm.results.iqm.is_some()).collect();
-    let (mut comparisons, mut verdict) = (Vec::new(), Vec::new());
+    let finished = |kind: ArmKind| -> Vec<&ArmSummary> {
+        summary.arms.iter().filter(|arm| arm.kind == kind && arm.results.iqm.is_some()).collect()
+    };
+    let planners: Vec<&ArmSummary> =
+        finished(ArmKind::Reference).into_iter().filter(|arm| is_contestant(arm)).collect();
+    let (learners, supervised) = (finished(ArmKind::Rl), finished(ArmKind::Supervised));
     let compare = |a: &ArmSummary, b: &ArmSummary| {
         let (x, y) = ((a.name.as_str(), &a.results), (b.name.as_str(), &b.results));
         Comparison::of(x, y, summary.metric.higher_is_better, bootstrap)
     };
-    if let Some(planner) = best(&planners) {
-        for learner in &learners {
-            comparisons.extend(compare(learner, planner)?);
+    let against = |arms: &[&ArmSummary], rival: &ArmSummary| -> Result<Vec<Comparison>> {
+        let mut found = Vec::new();
+        for arm in arms.iter().filter(|arm| arm.name != rival.name) {
+            found.extend(compare(arm, rival)?);
         }
-    }
-    // The best arm against every planner that is not the best, too.
-    if let (Some(learner), Some(planner)) = (best(&learners), best(&planners)) {
-        verdict.push(format!("The best arm that learns is {}; the best planner is {}.", learner.name, planner.name));
-        for other in planners.iter().filter(|other| other.name != planner.name) {
-            verdict.extend(compare(learner, other)?.map(|c| sentence(&c, &summary.metric)));
+        Ok(found)
+    };
+    let say = |comparisons: &[Comparison]| -> Vec<String> {
+        comparisons.iter().map(|c| sentence(c, &summary.metric)).collect()
+    };
+    let (comparisons, mut verdict) = match (best(&learners), best(&planners)) {
+        (Some(learner), Some(planner)) => {
+            let comparisons = against(&learners, planner)?;
+            let mut verdict =
+                vec![format!("The best arm that learns is {}; the best planner is {}.", learner.name, planner.name)];
+            verdict.extend(say(&comparisons));
+            // The best arm against every planner that is not the best, too.
+            for other in planners.iter().filter(|other| other.name != planner.name) {
+                verdict.extend(compare(learner, other)?.map(|c| sentence(&c, &summary.metric)));
+            }
+            (comparisons, verdict)
         }
-    }
-    let sentences = comparisons.iter().map(|c| sentence(c, &summary.metric));
-    verdict.splice(1.min(verdict.len())..1.min(verdict.len()), sentences);
-    if supervised {
+        (Some(learner), None) => {
+            let lead = format!("The best arm that learns is {}; no planner is there to compare it with.", learner.name);
+            let comparisons = against(&learners, learner)?;
+            let verdict = std::iter::once(lead).chain(say(&comparisons)).collect();
+            (comparisons, verdict)
+        }
+        (None, Some(planner)) => {
+            let planned = summary.arms.iter().all(|arm| arm.kind == ArmKind::Reference);
+            let lead =
+                if planned { "A study of planners alone" } else { "No arm that learns from reward has finished" };
+            let lead = format!("{lead}: the best planner is {}.", planner.name);
+            let comparisons = against(&planners, planner)?;
+            let verdict = std::iter::once(lead).chain(say(&comparisons)).collect();
+            (comparisons, verdict)
+        }
+        (None, None) => (Vec::new(), Vec::new()),
+    };
+    if !learners.is_empty() && !supervised.is_empty() {
         summary.verdict.extend(verdict);
-    } else {
-        if verdict.is_empty() {
-            verdict.push("No answer: no arm that learns and no planner to compare it with have finished.".to_owned());
-        }
-        (summary.comparisons, summary.verdict) = (comparisons, verdict);
+        return Ok(());
     }
+    if verdict.is_empty() {
+        verdict.push("No answer: no arm that learns and no planner to compare it with have finished.".to_owned());
+    }
+    (summary.comparisons, summary.verdict) = (comparisons, verdict);
     Ok(())
 }
 
-fn best<'a>(arms: &[&'a ArmSummary]) -> Option<&'a ArmSummary> {
+/// The one with the best score; of equals the last.
+#[must_use]
+pub fn best<'a>(arms: &[&'a ArmSummary]) -> Option<&'a ArmSummary> {
     let score = |arm: &ArmSummary| arm.results.iqm.unwrap_or(f64::NEG_INFINITY);
     arms.iter().copied().max_by(|a, b| score(a).total_cmp(&score(b)))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use retune::track::{Ledger, MetricInfo, SCHEMA, ScoreSet, Status};
+    use std::collections::BTreeMap;
+
+    fn bootstrap() -> Bootstrap {
+        Bootstrap::new(retune::rng::Seed::root(1)).with(500, 0.95).expect("valid")
+    }
+
+    /// A study of five seeds with these scores, filled.
+    pub fn summary(arms: &[(&str, ArmKind, f64)]) -> Summary {
+        let arm = |&(name, kind, score): &(&str, ArmKind, f64)| ArmSummary {
+            name: name.to_owned(),
+            kind,
+            backbone: "none".into(),
+            description: String::new(),
+            results: ScoreSet::measured((0..5u64).map(|seed| (seed, score + 0.001 * seed as f64))),
+            ledger: Ledger::default(),
+            trainable_parameters: 0,
+            failed_seeds: Vec::new(),
+            failures: Vec::new(),
+            metrics: BTreeMap::new(),
+        };
+        let mut summary = Summary {
+            schema: SCHEMA,
+            experiment: "diag_query".into(),
+            preset: "quick".into(),
+            status: Status::Complete,
+            metric: MetricInfo { name: "episode_return".into(), unit: "utility".into(), higher_is_better: true },
+            arms: arms.iter().map(arm).collect(),
+            comparisons: Vec::new(),
+            verdict: Vec::new(),
+            measured_on: None,
+            references: Vec::new(),
+            splits: Vec::new(),
+            warnings: Vec::new(),
+        };
+        summary.fill_statistics(&bootstrap()).expect("finite");
+        summary
+    }
+
+    fn concluded(arms: &[(&str, ArmKind, f64)]) -> Summary {
+        let mut summary = summary(arms);
+        conclude(&mut summary, &bootstrap()).expect("finite");
+        summary
+    }
+
+    const RANDOM: (&str, ArmKind, f64) = ("random", ArmKind::Reference, 0.1);
+    const GREEDY: (&str, ArmKind, f64) = ("greedy_gain", ArmKind::Reference, 0.5);
+    const UTILITY: (&str, ArmKind, f64) = ("utility_1", ArmKind::Reference, 0.6);
+    const PPO: (&str, ArmKind, f64) = ("ppo", ArmKind::Rl, 0.7);
+    const DQN: (&str, ArmKind, f64) = ("dqn", ArmKind::Rl, 0.3);
+
+    #[test]
+    fn arms_that_learn_are_compared_with_the_best_planner() {
+        let found = concluded(&[RANDOM, GREEDY, UTILITY, PPO, DQN]);
+        assert_eq!(found.verdict[0], "The best arm that learns is ppo; the best planner is utility_1.");
+        assert!(found.verdict[1].starts_with("ppo beats utility_1"), "{:?}", found.verdict);
+        assert!(found.comparisons.iter().all(|c| c.b == "utility_1") && found.comparisons.len() == 2);
+    }
+
+    #[test]
+    fn planners_alone_are_compared_with_the_best_of_them() {
+        let found = concluded(&[RANDOM, GREEDY, UTILITY]);
+        assert_eq!(found.verdict[0], "A study of planners alone: the best planner is utility_1.");
+        assert!(found.verdict[1].starts_with("greedy_gain is worse than utility_1"), "{:?}", found.verdict);
+        assert_eq!((found.verdict.len(), found.comparisons.len()), (2, 1), "random is no contestant");
+    }
+
+    #[test]
+    fn learners_without_planners_are_compared_with_the_best_of_them() {
+        let found = concluded(&[RANDOM, PPO, DQN]);
+        assert!(found.verdict[0].contains("no planner is there"), "{:?}", found.verdict);
+        assert!(found.verdict[1].starts_with("dqn is worse than ppo"), "{:?}", found.verdict);
+    }
+
+    #[test]
+    fn the_answer_on_supervised_arms_stays_first() {
+        let found = concluded(&[GREEDY, PPO, ("supervised", ArmKind::Supervised, 0.2)]);
+        assert!(found.verdict[0].starts_with("Yes: ppo beats the best supervised arm"), "{:?}", found.verdict);
+        assert!(found.verdict.iter().any(|s| s.contains("the best planner is greedy_gain")), "{:?}", found.verdict);
+    }
+
+    #[test]
+    fn a_supervised_arm_without_reward_does_not_leave_a_study_without_an_answer() {
+        let found = concluded(&[GREEDY, UTILITY, ("supervised", ArmKind::Supervised, 0.2)]);
+        assert_eq!(found.verdict[0], "No arm that learns from reward has finished: the best planner is utility_1.");
+        assert!(concluded(&[RANDOM]).verdict[0].starts_with("No answer"));
+    }
 }

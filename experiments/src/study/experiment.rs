@@ -11,6 +11,7 @@ use crate::failure::bad_input;
 use crate::progress::TrialProgress;
 use anyhow::{Context, Result};
 use retune::env::check::CheckReport;
+use retune::report::Extras;
 use retune::stats::Bootstrap;
 use retune::track::{Anchor, MetricInfo, Reference, Summary};
 use serde::de::DeserializeOwned;
@@ -99,6 +100,14 @@ pub trait Experiment: Sync {
     /// # Errors
     /// [`crate::failure::BadInput`] if these are not settings of this experiment.
     fn method(&self, config: &Value) -> Result<Vec<String>>;
+
+    /// What only reports of this experiment show, from what the finished trials recorded.
+    ///
+    /// # Errors
+    /// [`crate::failure::BadInput`] if a trial recorded something of another form.
+    fn extras(&self, _summary: &Summary, _records: &[TrialRecord]) -> Result<Extras> {
+        Ok(Extras::default())
+    }
 
     /// Whether the environment of this name (one of [`Info::envs`]) keeps its contract, and its speed.
     ///

@@ -23,28 +23,36 @@ pub fn write(experiment: &dyn Experiment, run: &RunDir) -> Result<String> {
 fn read(experiment: &dyn Experiment, run: &RunDir) -> Result<ReportInput> {
     let summary = Summary::read(&run.summary())?;
     let manifest = Manifest::read(&run.manifest())?;
+    let records = records(experiment, run, &summary)?;
     Ok(ReportInput {
         question: experiment.info().question.to_owned(),
         method: experiment.method(&manifest.config)?,
-        curves: curves(experiment, run, &summary)?,
+        curves: curves(&records),
+        extras: experiment.extras(&summary, &records)?,
         reproduce: Some(format!("experiment reproduce {}", run.path().display())),
         manifest: Some(manifest),
         summary,
     })
 }
 
-fn curves(experiment: &dyn Experiment, run: &RunDir, summary: &Summary) -> Result<Vec<Curve>> {
-    let mut curves = Vec::new();
+/// Of every finished trial, in the order of the summary.
+fn records(experiment: &dyn Experiment, run: &RunDir, summary: &Summary) -> Result<Vec<TrialRecord>> {
+    let mut records = Vec::new();
     for arm in &summary.arms {
         let folder = experiment.info().arm(&arm.name)?.folder();
         for &seed in &arm.results.seeds {
-            let record: TrialRecord = read_json(&run.trial(&folder, seed)?.join("result.json"))?;
-            let point = |p: &super::CurvePoint| CurvePoint { env_steps: p.env_steps, value: p.episode_return };
-            let points: Vec<CurvePoint> = record.curve.iter().map(point).collect();
-            if !points.is_empty() {
-                curves.push(Curve { arm: arm.name.clone(), seed, points });
-            }
+            records.push(read_json(&run.trial(&folder, seed)?.join("result.json"))?);
         }
     }
-    Ok(curves)
+    Ok(records)
+}
+
+fn curves(records: &[TrialRecord]) -> Vec<Curve> {
+    let point = |p: &super::CurvePoint| CurvePoint { env_steps: p.env_steps, value: p.episode_return };
+    let curve = |record: &TrialRecord| Curve {
+        arm: record.arm.clone(),
+        seed: record.seed,
+        points: record.curve.iter().map(point).collect(),
+    };
+    records.iter().map(curve).filter(|curve| !curve.points.is_empty()).collect()
 }

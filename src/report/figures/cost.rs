@@ -26,7 +26,7 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let better = if summary.metric.higher_is_better { "up" } else { "down" };
     let caption =
         format!("What a score costs. Further {better} and to the left is better; the time includes evaluations.");
-    Some(Figure { name: "cost", caption, scene })
+    Some(Figure::new("cost", caption, scene))
 }
 
 /// An arm as drawn.

@@ -1,10 +1,10 @@
-//! Differences to the best supervised arm and probabilities of improvement.
+//! Differences to the best supervised arm (or another rival) and probabilities of improvement.
 
 use super::{Figure, LABEL_SIZE, WIDTH, put_axis_title, put_title};
 use crate::report::axis::{Axis, Frame};
 use crate::report::input::ReportInput;
 use crate::report::scene::{Anchor, Color, Marker, Scene, Text};
-use crate::report::{style, text};
+use crate::report::{style, text, words};
 use crate::stats::{CLAIM_PROBABILITY, Claim};
 use crate::track::{Comparison, Summary, best_first};
 
@@ -31,11 +31,7 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let differences = Frame { left, top, right: right - PROBABILITIES - 46.0, bottom };
     let probabilities = Frame { left: right - PROBABILITIES - 16.0, top, right: right - 16.0, bottom };
     let title = text::fit(
-        &if summary.best_supervised().is_some_and(|arm| arm.name == best) {
-            format!("Reinforcement learning against the best supervised arm, {best}")
-        } else {
-            format!("All arms against the best, {best}")
-        },
+        &format!("{} against {best}, {}", words::contestants(summary, &comparisons), words::rival(summary, &best)),
         super::TITLE_SIZE,
         true,
         WIDTH - 32.0,
@@ -61,7 +57,7 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     put_axis_title(&mut scene, (differences.left + differences.right) / 2.0, height - 14.0, &unit);
     let middle = (probabilities.left + probabilities.right) / 2.0;
     put_axis_title(&mut scene, middle, height - 14.0, "probability of improvement");
-    Some(Figure { name: "differences", caption: caption(), scene })
+    Some(Figure::new("differences", caption(), scene))
 }
 
 fn caption() -> String {

@@ -1,8 +1,12 @@
 //! The figures of a study.
 
+mod calibration;
+mod confusion;
 mod cost;
 mod curves;
+mod extras;
 mod forest;
+mod lines;
 mod scores;
 
 pub(super) use forest::word;
@@ -23,19 +27,23 @@ const WIDTH: f64 = 860.0;
 
 /// A figure with the name of its files and what to say below it.
 pub(super) struct Figure {
-    pub name: &'static str,
+    pub name: String,
     pub caption: String,
     pub scene: Scene,
 }
 
 impl Figure {
+    fn new(name: impl Into<String>, caption: impl Into<String>, scene: Scene) -> Self {
+        Self { name: name.into(), caption: caption.into(), scene }
+    }
+
     /// The figure as an SVG document.
     pub fn svg(&self) -> Result<String> {
         render::svg(&self.scene)
     }
 }
 
-/// All figures for which there are data, in the order in which a report shows them.
+/// The figures that every study has, as far as there are data, in the order in which a report shows them.
 pub(super) fn all(input: &ReportInput) -> Vec<Figure> {
     let made = [
         scores::figure(input),
@@ -47,15 +55,24 @@ pub(super) fn all(input: &ReportInput) -> Vec<Figure> {
     made.into_iter().flatten().collect()
 }
 
+/// The charts that only this experiment has, as far as there are data.
+pub(super) fn extra(input: &ReportInput) -> Vec<Figure> {
+    input.extras.charts.iter().filter_map(|chart| extras::figure(input, chart)).collect()
+}
+
 /// Writes every figure for which there are data as SVG and as PNG into `folder`, which is made if needed. Returns the
-/// paths. Figures: `scores`, `differences`, `learning_curves`, `learning_curves_by_arm`, `cost`.
+/// paths. Figures: `scores`, `differences`, `learning_curves`, `learning_curves_by_arm`, `cost` and those of
+/// [`super::Extras`].
 ///
 /// # Errors
-/// [`Error::Io`] if a file cannot be written.
+/// [`Error::Io`] if a file cannot be written; [`Error::Config`] if a chart has a name that is no file name or that
+/// another figure has.
 pub fn write_figures(folder: &Path, input: &ReportInput) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let mut paths = Vec::new();
-    for figure in all(input) {
+    let figures: Vec<Figure> = all(input).into_iter().chain(extra(input)).collect();
+    check_names(&figures)?;
+    for figure in figures {
         let svg = folder.join(format!("{}.svg", figure.name));
         track::write_atomic(&svg, figure.svg()?.as_bytes())?;
         let png = folder.join(format!("{}.png", figure.name));
@@ -63,6 +80,20 @@ pub fn write_figures(folder: &Path, input: &ReportInput) -> Result<Vec<PathBuf>>
         paths.extend([svg, png]);
     }
     Ok(paths)
+}
+
+fn check_names(figures: &[Figure]) -> Result<()> {
+    for (i, figure) in figures.iter().enumerate() {
+        let name = &figure.name;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(Error::config("chart", format!("the name {name:?}"), "small letters, digits and _"));
+        }
+        if figures[..i].iter().any(|other| other.name == *name) {
+            return Err(Error::config("chart", format!("two figures named {name}"), "one of each name"));
+        }
+    }
+    Ok(())
 }
 
 /// The metric with its unit, as the title of an axis.
@@ -91,6 +122,8 @@ fn put_axis_title(scene: &mut Scene, middle: f64, baseline: f64, title: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::extras::tests::extras;
+    use super::super::extras::{ChartData, LineChart};
     use super::super::input::tests::study;
     use super::super::scene::Shape;
     use super::*;
@@ -138,6 +171,82 @@ mod tests {
     }
 
     #[test]
+    fn charts_of_one_experiment_keep_to_their_room() {
+        let long = "q_learning+belief_gain:frozen@random_number_7";
+        for arms in [
+            &["q_learning"][..],
+            &["q_learning", "sarsa"],
+            &["q_learning", long, "ppo", "sarsa", "reinforce", "random"],
+        ] {
+            for (seeds, classes) in [(1, 2), (5, 6), (3, 12), (10, 63)] {
+                let mut input = study(9, 3);
+                input.extras = extras(arms, seeds, classes);
+                let figures = extra(&input);
+                assert_eq!(figures.len(), 3);
+                figures.iter().for_each(check);
+            }
+        }
+    }
+
+    #[test]
+    fn a_confusion_shows_shares_of_rows_and_how_many_classes_are_hidden() {
+        let mut input = study(4, 3);
+        input.extras = extras(&["q_learning"], 3, 63);
+        let figures = extra(&input);
+        let shown: Vec<&str> = texts(&figures[2].scene).iter().map(|text| text.text.as_str()).collect();
+        assert_eq!(shown.iter().filter(|text| **text == "52 others").count(), 2, "{shown:?}");
+        assert!(shown.iter().any(|text| text.contains("beyond the 11 most frequent")), "{shown:?}");
+        input.extras = extras(&["q_learning"], 3, 2);
+        let figures = extra(&input);
+        let shown: Vec<&str> = texts(&figures[2].scene).iter().map(|text| text.text.as_str()).collect();
+        for expected in ["99 %", "180", "1 %", "of 181", "disease_number_1", "true diagnosis"] {
+            assert!(shown.contains(&expected), "{expected}: {shown:?}");
+        }
+        assert!(!shown.iter().any(|text| text.contains("most frequent")));
+    }
+
+    #[test]
+    fn lines_pass_through_the_means_and_end_at_their_names() {
+        let mut input = study(4, 3);
+        input.extras = extras(&["q_learning", "sarsa"], 3, 2);
+        let figures = extra(&input);
+        // Two means and a band each, three seeds each: what a reader is told is there.
+        let widths = |wanted: f64| {
+            let lines = figures[0].scene.shapes.iter();
+            lines
+                .filter(
+                    |shape| matches!(shape, Shape::Line { width, points, .. } if *width == wanted && points.len() == 9),
+                )
+                .count()
+        };
+        assert_eq!((widths(2.5), widths(0.9)), (2, 6));
+        let areas = figures[0].scene.shapes.iter().filter(|shape| matches!(shape, Shape::Area { .. })).count();
+        assert_eq!(areas, 2);
+        let shown: Vec<&str> = texts(&figures[0].scene).iter().map(|text| text.text.as_str()).collect();
+        for expected in ["q_learning", "sarsa", "all findings known", "questions", "accuracy (share of cases)", "8"] {
+            assert!(shown.contains(&expected), "{expected}: {shown:?}");
+        }
+        input.extras.charts[0].data =
+            ChartData::Lines(LineChart { x: "x".into(), y: "y".into(), lines: vec![], references: vec![] });
+        assert_eq!(extra(&input).len(), 2, "nothing measured gives no chart");
+    }
+
+    #[test]
+    fn names_of_charts_are_file_names_and_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut input = study(4, 2);
+        input.extras = extras(&["q_learning"], 2, 3);
+        let paths = write_figures(folder.path(), &input).unwrap();
+        assert_eq!(paths.len(), 10 + 6);
+        assert!(folder.path().join("accuracy_by_questions.png").is_file());
+        for wrong in ["../x", "", "scores", "calibration"] {
+            input.extras.charts[0].name = wrong.into();
+            let error = write_figures(folder.path(), &input).unwrap_err();
+            assert!(matches!(error, Error::Config { .. }), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
     fn every_figure_names_every_arm_that_it_shows() {
         let input = study(9, 5);
         for figure in all(&input) {
@@ -153,7 +262,9 @@ mod tests {
 
     #[test]
     fn svg_is_well_formed() {
-        for figure in all(&study(5, 3)) {
+        let mut input = study(5, 3);
+        input.extras = extras(&["q_learning", "ppo"], 3, 20);
+        for figure in all(&input).into_iter().chain(extra(&input)) {
             let svg = figure.svg().unwrap();
             let mut open = Vec::new();
             for tag in svg.split('<').skip(1).map(|rest| rest.split('>').next().unwrap()) {

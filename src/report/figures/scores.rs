@@ -60,7 +60,7 @@ pub(super) fn figure(input: &ReportInput) -> Option<Figure> {
     let unit = text::fit(&axis_title(&summary.metric), LABEL_SIZE, false, WIDTH - left);
     put_axis_title(&mut scene, middle, height - 14.0, &unit);
     let caption = "Scores at the end of training. With few seeds the intervals are too narrow; look at the dots.";
-    Some(Figure { name: "scores", caption: caption.into(), scene })
+    Some(Figure::new("scores", caption, scene))
 }
 
 /// Arms with a score, best first.
