@@ -115,6 +115,17 @@ impl AnswerGroup {
         }
     }
 
+    /// Forbids the answer in all rows in which a question is open.
+    pub fn hold_answers(&self, grouped: &mut Grouped) {
+        for mask in grouped.mask.chunks_exact_mut(self.num_actions()) {
+            let answer = mask[self.answer()];
+            mask[self.answer()] = 0;
+            if mask.iter().all(|&m| m == 0) {
+                mask[self.answer()] = answer;
+            }
+        }
+    }
+
     /// Writes the gradient with respect to the logits of candidates, given that with respect to grouped logits: an
     /// answer has its share in the mean.
     ///

@@ -9,6 +9,7 @@
 mod group;
 mod labels;
 mod loss;
+mod memory;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 pub(crate) use group::{AnswerGroup, Grouped};
 pub(crate) use labels::{LabelQueue, LabelledRows};
 pub(crate) use loss::{AnswerReport, answer_loss};
+pub(crate) use memory::LabelMemory;
 
 use crate::net::{Head, Per};
 

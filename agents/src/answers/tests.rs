@@ -128,3 +128,52 @@ fn labels_reach_the_states_of_earlier_rounds() {
     LabelQueue::default().push(&batcher, &round(&hidden), &mut none).unwrap();
     assert_eq!((none.len(), none.episodes), (0, 0));
 }
+
+#[test]
+fn a_memory_keeps_the_states_of_the_last_answers_exactly() {
+    use retune::persist::StateDict;
+    use retune::replay::ObsBatch;
+    use retune::rng::Seed;
+    let env = Riddle::new();
+    let batcher = Batcher::new(candidates(env.spec()));
+    // Three episodes of one to three states; state features number the rows.
+    let mut rows = LabelledRows::default();
+    for (i, goes_on) in [false, true, false, true, true, false].into_iter().enumerate() {
+        let obs = retune::env::CandidateObs { state: vec![i as f32, 0.5], mask: vec![true; 4], ..Default::default() };
+        batcher.push(&mut rows.obs, &obs).unwrap();
+        rows.labels.push(i as u32);
+        rows.goes_on.push(goes_on);
+    }
+    let mut memory = LabelMemory::new(2, Seed::root(1).rng());
+    let (mut obs, mut labels) = (ObsBatch::default(), Vec::new());
+    memory.sample(&batcher, 8, &mut obs, &mut labels);
+    assert!(labels.is_empty() && obs.mask.is_empty(), "nothing to draw");
+    memory.push(&batcher, &rows);
+    let mut state = StateDict::default();
+    memory.save(&mut state, "m.").unwrap();
+    // Rows 0, 2 and 5 had the answers; there is room for two, and the oldest went.
+    assert_eq!(state.u32s("m.memory.labels").unwrap(), [5, 2]);
+    assert_eq!(state.f32s("m.memory.state").unwrap(), [5.0, 0.5, 2.0, 0.5]);
+    let mut again = LabelMemory::new(2, Seed::root(2).rng());
+    again.load(&batcher, &state, "m.").unwrap();
+    let (mut other, mut others) = (ObsBatch::default(), Vec::new());
+    memory.sample(&batcher, 50, &mut obs, &mut labels);
+    again.sample(&batcher, 50, &mut other, &mut others);
+    assert_eq!((&obs, &labels), (&other, &others));
+    assert!(
+        labels.contains(&2) && labels.contains(&5) && obs.state.chunks(2).zip(&labels).all(|(s, &l)| s[0] == l as f32)
+    );
+    let error = LabelMemory::new(3, Seed::root(1).rng()).load(&batcher, &state, "m.").unwrap_err().to_string();
+    assert!(error.contains("room for 2 states"), "{error}");
+    state.put_u32s("m.memory.labels".to_owned(), &[5]);
+    let error = again.load(&batcher, &state, "m.").unwrap_err().to_string();
+    assert!(error.contains("expected 1 rows"), "{error}");
+}
+
+#[test]
+fn answers_wait_while_a_question_is_open() {
+    let group = group();
+    let mut grouped = Grouped { mask: vec![1, 1, 0, 0, 1, 0, 1, 0, 1], ..Grouped::default() };
+    group.hold_answers(&mut grouped);
+    assert_eq!(grouped.mask, [1, 0, 0, 0, 1, 0, 1, 0, 1]);
+}

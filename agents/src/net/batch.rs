@@ -71,16 +71,59 @@ impl Batcher {
     /// # Panics
     /// If a row is not there.
     pub fn gather(&self, from: &ObsBatch, rows: &[usize], to: &mut ObsBatch) {
-        let s = &self.spec;
-        let (h, texts) = (s.history_len, if s.has_text { s.num_candidates } else { 0 });
+        let [state, len, texts, events, features, names, mask] = self.widths();
         Self::clear(to);
-        copy(&from.state, &mut to.state, s.state_dim, rows);
-        copy(&from.history_len, &mut to.history_len, 1, rows);
-        copy(&from.history_texts, &mut to.history_texts, h, rows);
-        copy(&from.history_features, &mut to.history_features, h * s.history_dim, rows);
-        copy(&from.candidate_features, &mut to.candidate_features, s.num_candidates * s.candidate_dim, rows);
-        copy(&from.candidate_texts, &mut to.candidate_texts, texts, rows);
-        copy(&from.mask, &mut to.mask, s.num_candidates, rows);
+        copy(&from.state, &mut to.state, state, rows);
+        copy(&from.history_len, &mut to.history_len, len, rows);
+        copy(&from.history_texts, &mut to.history_texts, texts, rows);
+        copy(&from.history_features, &mut to.history_features, events, rows);
+        copy(&from.candidate_features, &mut to.candidate_features, features, rows);
+        copy(&from.candidate_texts, &mut to.candidate_texts, names, rows);
+        copy(&from.mask, &mut to.mask, mask, rows);
+    }
+
+    /// Writes row `row` of `from` to row `at` of `to`, which is overwritten, or appended where `to` ends.
+    ///
+    /// # Panics
+    /// If `row` is not there, or `at` is beyond the end.
+    pub fn copy_row(&self, from: &ObsBatch, row: usize, to: &mut ObsBatch, at: usize) {
+        let [state, len, texts, events, features, names, mask] = self.widths();
+        put(&from.state, row, &mut to.state, at, state);
+        put(&from.history_len, row, &mut to.history_len, at, len);
+        put(&from.history_texts, row, &mut to.history_texts, at, texts);
+        put(&from.history_features, row, &mut to.history_features, at, events);
+        put(&from.candidate_features, row, &mut to.candidate_features, at, features);
+        put(&from.candidate_texts, row, &mut to.candidate_texts, at, names);
+        put(&from.mask, row, &mut to.mask, at, mask);
+    }
+
+    /// That a batch has this many rows of this shape.
+    ///
+    /// # Errors
+    /// [`Error::State`] naming the column that does not.
+    pub fn require_rows(&self, batch: &ObsBatch, rows: usize) -> Result<()> {
+        let found = [
+            ("state", batch.state.len()),
+            ("history_len", batch.history_len.len()),
+            ("history_texts", batch.history_texts.len()),
+            ("history_features", batch.history_features.len()),
+            ("candidate_features", batch.candidate_features.len()),
+            ("candidate_texts", batch.candidate_texts.len()),
+            ("mask", batch.mask.len()),
+        ];
+        for ((name, found), width) in found.into_iter().zip(self.widths()) {
+            if rows.checked_mul(width) != Some(found) {
+                return Err(Error::State(format!("column {name} has {found} values, expected {rows} rows of {width}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers a row of each column, in the order of [`ObsBatch`].
+    fn widths(&self) -> [usize; 7] {
+        let s = &self.spec;
+        let (h, n) = (s.history_len, s.num_candidates);
+        [s.state_dim, 1, h, h * s.history_dim, n * s.candidate_dim, if s.has_text { n } else { 0 }, n]
     }
 
     /// Rows in a batch.
@@ -100,6 +143,15 @@ fn require(what: &str, found: usize, expected: usize) -> Result<()> {
 fn copy<T: Copy>(from: &[T], to: &mut Vec<T>, width: usize, rows: &[usize]) {
     if width > 0 {
         rows.iter().for_each(|&row| to.extend_from_slice(&from[row * width..(row + 1) * width]));
+    }
+}
+
+fn put<T: Copy>(from: &[T], row: usize, to: &mut Vec<T>, at: usize, width: usize) {
+    let values = &from[row * width..(row + 1) * width];
+    if at * width == to.len() {
+        to.extend_from_slice(values);
+    } else {
+        to[at * width..(at + 1) * width].copy_from_slice(values);
     }
 }
 

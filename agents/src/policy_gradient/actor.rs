@@ -1,6 +1,6 @@
 //! Acting by the softmax over the legal candidates.
 
-use crate::acting::check_streams;
+use crate::acting::{check_streams, number};
 use crate::answers::{AnswerGroup, Grouped};
 use crate::losses::policy::{log_softmax, most_probable, sample};
 use crate::net::{Outputs, Predictor};
@@ -10,12 +10,17 @@ use retune::rng::StreamRng;
 use retune::{Error, Result};
 use std::sync::Arc;
 
+/// Name under which a snapshot says, by 1, that training asks at random as long as it can.
+pub(super) const ASKS: &str = "policy_gradient.asks";
+
 /// Draws a candidate in training, takes the most probable one in evaluation. Where a classifier says what to answer, all
 /// answers are one action of the policy, and the classifier's likeliest is given.
 pub(crate) struct SoftmaxActor {
     predictor: Box<dyn Predictor>,
     /// Answers, and the head of the classifier.
     answers: Option<(AnswerGroup, usize)>,
+    /// Whether training draws questions uniformly, and answers when none is open.
+    asks: bool,
     grouped: Grouped,
     mask: Vec<u8>,
     out: Outputs,
@@ -27,6 +32,7 @@ impl SoftmaxActor {
         Self {
             predictor,
             answers: None,
+            asks: false,
             grouped: Grouped::default(),
             mask: Vec::new(),
             out: Outputs::default(),
@@ -40,11 +46,17 @@ impl SoftmaxActor {
     }
 
     /// Logits and masks of actions, from those of candidates.
-    fn group(&mut self, obs: &[Arc<CandidateObs>]) {
+    fn group(&mut self, obs: &[Arc<CandidateObs>], mode: Mode) {
         self.mask.clear();
         self.mask.extend(obs.iter().flat_map(|o| o.mask.iter().map(|&m| u8::from(m))));
         match &self.answers {
-            Some((group, _)) => group.group(self.out.head(0), &self.mask, &mut self.grouped),
+            Some((group, _)) => {
+                group.group(self.out.head(0), &self.mask, &mut self.grouped);
+                if self.asks && mode == Mode::Train {
+                    self.grouped.logits.fill(0.0);
+                    group.hold_answers(&mut self.grouped);
+                }
+            }
             None => self.grouped.copy(self.out.head(0), &self.mask),
         }
     }
@@ -64,6 +76,7 @@ impl SoftmaxActor {
 
 impl Actor<CandidateObs, Slate> for SoftmaxActor {
     fn load(&mut self, snapshot: &Arc<Snapshot>) -> Result<()> {
+        self.asks = snapshot.params.contains_key(ASKS) && number(snapshot, ASKS)? > 0.0;
         self.predictor.load(snapshot)
     }
 
@@ -73,7 +86,7 @@ impl Actor<CandidateObs, Slate> for SoftmaxActor {
             return Ok(Vec::new());
         }
         self.predictor.predict(obs, None, &mut self.out)?;
-        self.group(obs);
+        self.group(obs, mode);
         let n = self.grouped.logits.len() / obs.len();
         let mut decisions = Vec::with_capacity(obs.len());
         for (row, (obs, rng)) in obs.iter().zip(rngs).enumerate() {

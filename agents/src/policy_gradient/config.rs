@@ -35,6 +35,12 @@ pub struct PpoConfig {
     pub anneal_ent: bool,
     /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
     pub label_coef: f64,
+    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
+    pub label_memory: usize,
+    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
+    pub label_warmup: f64,
+    /// Updates of the classifier alone after these.
+    pub label_updates: usize,
     /// Weight of half the mean squared error of values (Stable-Baselines3 leaves out the half: twice its number here).
     pub vf_coef: f64,
     /// `approx_kl` above 1.5 times which the updates of a round end; `None` for never.
@@ -61,6 +67,9 @@ impl Default for PpoConfig {
             ent_coef: 0.01,
             anneal_ent: false,
             label_coef: 0.0,
+            label_memory: 0,
+            label_warmup: 0.0,
+            label_updates: 0,
             vf_coef: 0.5,
             target_kl: None,
             kl_coef: 0.0,
@@ -122,6 +131,9 @@ impl PpoConfig {
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
             label_coef: self.label_coef,
+            label_memory: self.label_memory,
+            label_warmup: self.label_warmup,
+            label_updates: self.label_updates,
             kl_coef: self.kl_coef,
             update_epochs: self.update_epochs,
             minibatch_size: Some(self.minibatch_size),
@@ -151,6 +163,12 @@ pub struct A2cConfig {
     pub anneal_ent: bool,
     /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
     pub label_coef: f64,
+    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
+    pub label_memory: usize,
+    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
+    pub label_warmup: f64,
+    /// Updates of the classifier alone after these.
+    pub label_updates: usize,
     /// Weight of half the mean squared error of values.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -169,6 +187,9 @@ impl Default for A2cConfig {
             ent_coef: 0.0,
             anneal_ent: false,
             label_coef: 0.0,
+            label_memory: 0,
+            label_warmup: 0.0,
+            label_updates: 0,
             vf_coef: 1.0,
             kl_coef: 0.0,
             anneal_lr: false,
@@ -188,6 +209,9 @@ impl A2cConfig {
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
             label_coef: self.label_coef,
+            label_memory: self.label_memory,
+            label_warmup: self.label_warmup,
+            label_updates: self.label_updates,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("a2c")
@@ -212,6 +236,12 @@ pub struct VanillaConfig {
     pub anneal_ent: bool,
     /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
     pub label_coef: f64,
+    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
+    pub label_memory: usize,
+    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
+    pub label_warmup: f64,
+    /// Updates of the classifier alone after these.
+    pub label_updates: usize,
     /// Weight of half the mean squared error of the baseline.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -229,6 +259,9 @@ impl Default for VanillaConfig {
             ent_coef: 0.0,
             anneal_ent: false,
             label_coef: 0.0,
+            label_memory: 0,
+            label_warmup: 0.0,
+            label_updates: 0,
             vf_coef: 1.0,
             kl_coef: 0.0,
             anneal_lr: false,
@@ -248,6 +281,9 @@ impl VanillaConfig {
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
             label_coef: self.label_coef,
+            label_memory: self.label_memory,
+            label_warmup: self.label_warmup,
+            label_updates: self.label_updates,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("vanilla")
@@ -280,6 +316,12 @@ pub struct ImpalaConfig {
     pub anneal_ent: bool,
     /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
     pub label_coef: f64,
+    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
+    pub label_memory: usize,
+    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
+    pub label_warmup: f64,
+    /// Updates of the classifier alone after these.
+    pub label_updates: usize,
     /// Weight of half the mean squared error of values.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -301,6 +343,9 @@ impl Default for ImpalaConfig {
             ent_coef: 0.01,
             anneal_ent: false,
             label_coef: 0.0,
+            label_memory: 0,
+            label_warmup: 0.0,
+            label_updates: 0,
             vf_coef: 0.5,
             kl_coef: 0.0,
             anneal_lr: true,
@@ -321,6 +366,9 @@ impl ImpalaConfig {
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
             label_coef: self.label_coef,
+            label_memory: self.label_memory,
+            label_warmup: self.label_warmup,
+            label_updates: self.label_updates,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("impala")
@@ -350,6 +398,12 @@ pub struct GrpoConfig {
     pub anneal_ent: bool,
     /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
     pub label_coef: f64,
+    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
+    pub label_memory: usize,
+    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
+    pub label_warmup: f64,
+    /// Updates of the classifier alone after these.
+    pub label_updates: usize,
     /// Weight of KL(π‖π_initial).
     pub kl_coef: f64,
     /// Whether the learning rate falls linearly to 0.
@@ -367,6 +421,9 @@ impl Default for GrpoConfig {
             ent_coef: 0.0,
             anneal_ent: false,
             label_coef: 0.0,
+            label_memory: 0,
+            label_warmup: 0.0,
+            label_updates: 0,
             kl_coef: 0.04,
             anneal_lr: false,
         }
@@ -387,6 +444,9 @@ impl GrpoConfig {
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
             label_coef: self.label_coef,
+            label_memory: self.label_memory,
+            label_warmup: self.label_warmup,
+            label_updates: self.label_updates,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("grpo")
@@ -407,6 +467,9 @@ fn plain(name: &'static str) -> Recipe {
         ent_coef: 0.0,
         anneal_ent: false,
         label_coef: 0.0,
+        label_memory: 0,
+        label_warmup: 0.0,
+        label_updates: 0,
         kl_coef: 0.0,
         update_epochs: 1,
         minibatch_size: None,

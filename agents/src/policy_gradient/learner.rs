@@ -1,14 +1,16 @@
 //! One learner for all recipes.
 
+use super::actor::ASKS;
 use super::classifier::Classifier;
 use super::recipe::{Estimator, Recipe};
 use super::table::{Episode, Pending, Table};
-use crate::answers::{AnswerGroup, AnswerReport, Grouped, LabelQueue};
+use crate::answers::{AnswerGroup, AnswerReport, Grouped, LabelMemory, LabelQueue};
 use crate::learning::Setup;
 use crate::losses::policy::log_softmax;
 use crate::losses::{PolicyBatch, PolicyLoss, PolicyReport, Surrogate, policy_loss};
 use crate::net::{Batcher, Network, Outputs, Weights, candidates};
 use crate::targets::{Steps, VTrace, discounted_returns, gae, v_trace};
+use candle_core::{Device, Tensor};
 use retune::agent::{Learner, Ledger, Metrics, Rollout, Snapshot, Stop};
 use retune::env::{CandidateObs, Slate, TextId};
 use retune::persist::StateDict;
@@ -20,6 +22,12 @@ use std::sync::Arc;
 /// Position of the heads.
 const POLICY: usize = 0;
 const VALUE: usize = 1;
+
+/// Labelled states in an update of the classifier alone, where a recipe has no minibatches.
+const LABELS_PER_UPDATE: usize = 512;
+
+/// β₂ of Adam for which [`fresh_moments`] corrects.
+const BETA2: f64 = 0.999;
 
 /// Improves a policy by a recipe.
 pub(super) struct PolicyLearner {
@@ -97,7 +105,11 @@ impl PolicyLearner {
         }
         let head = network.heads().len() - 1;
         Ok(Self {
-            classifier: answers.map(|group| Classifier::new(group, head, recipe.label_coef)),
+            classifier: answers.map(|group| {
+                let memory = (recipe.label_memory > 0)
+                    .then(|| LabelMemory::new(recipe.label_memory, setup.seed.child("labels").rng()));
+                Classifier::new(group, head, recipe.label_coef, memory)
+            }),
             recipe,
             network,
             budget: setup.learning.env_steps.max(1),
@@ -165,10 +177,17 @@ impl PolicyLearner {
         Ok(())
     }
 
-    /// Share of the budget that is left, at the beginning of this round.
+    /// Share of the budget behind the warm-up that is left, at the beginning of this round.
     fn remaining(&self, steps_of_round: usize) -> f64 {
-        let before = self.network.ledger().env_steps.saturating_sub(steps_of_round as u64);
-        1.0 - (before as f64 / self.budget as f64).min(1.0)
+        let before = self.network.ledger().env_steps.saturating_sub(steps_of_round as u64) as f64;
+        let warmup = self.recipe.label_warmup * self.budget as f64;
+        1.0 - ((before - warmup).max(0.0) / (self.budget as f64 - warmup).max(1.0)).min(1.0)
+    }
+
+    /// Whether the next round asks at random as long as a question is open.
+    fn warms_up(&self) -> bool {
+        let steps = self.recipe.label_warmup * self.budget as f64;
+        (self.network.ledger().env_steps as f64) < steps
     }
 
     fn loss(&self, remaining: f64) -> PolicyLoss {
@@ -189,11 +208,10 @@ impl PolicyLearner {
     }
 
     /// All updates of a round.
-    fn improve(&mut self, remaining: f64, stop: &Stop) -> Result<Round> {
+    fn improve(&mut self, remaining: f64, factor: f64, stop: &Stop) -> Result<Round> {
         let rows = self.work.table.rows();
         let size = self.recipe.minibatch_size.unwrap_or(rows).min(rows);
         let loss = self.loss(remaining);
-        let factor = if self.recipe.anneal_lr { remaining } else { 1.0 };
         let mut round = Round::default();
         self.work.order.clear();
         self.work.order.extend(0..rows);
@@ -238,6 +256,7 @@ impl PolicyLearner {
             self.batcher.gather(&table.obs, rows, batch);
             &*batch
         };
+        let fresh = fresh_moments(&self.recipe, self.network.updates());
         let network = self.network.as_mut();
         if loss.kl_coef != 0.0 {
             network.predict(Weights::Reference, obs, other)?;
@@ -287,10 +306,28 @@ impl PolicyLearner {
         if let Some(classifier) = &mut self.classifier {
             let size = self.recipe.minibatch_size.unwrap_or(order.len()).min(order.len());
             let parts = (part.0 / size, order.len().div_ceil(size));
-            round.add_answers(classifier.backward(network, &self.batcher, parts)?);
+            round.add_answers(classifier.backward(network, &self.batcher, parts, size)?);
         }
-        round.add(&report, network.step(factor, stop)?.grad_norm);
+        round.add(&report, network.step(factor * fresh, stop)?.grad_norm);
         Ok(true)
+    }
+
+    /// The updates of the classifier alone that end the warm-up.
+    fn learn_labels(&mut self, stop: &Stop) -> Result<Metrics> {
+        let mut round = Round::default();
+        let size = self.recipe.minibatch_size.unwrap_or(LABELS_PER_UPDATE);
+        let Some(classifier) = &mut self.classifier else { return Ok(Metrics::new()) };
+        for _ in 0..self.recipe.label_updates {
+            stop.check()?;
+            let network = self.network.as_mut();
+            round.add_answers(classifier.backward(network, &self.batcher, (0, 1), size)?);
+            network.step(1.0, stop)?;
+        }
+        let share = 1.0 / round.labelled.max(1) as f64;
+        Ok(Metrics::from([
+            ("answer_loss".to_owned(), round.answers.cross_entropy * share),
+            ("answer_accuracy".to_owned(), round.answers.accuracy * share),
+        ]))
     }
 
     fn metrics(&self, round: &Round, factor: f64) -> Metrics {
@@ -325,22 +362,39 @@ impl PolicyLearner {
 
 impl Learner<CandidateObs, Slate> for PolicyLearner {
     fn snapshot(&mut self, texts: &[TextId]) -> Result<Arc<Snapshot>> {
-        self.network.snapshot(texts)
+        let snapshot = self.network.snapshot(texts)?;
+        if self.recipe.label_warmup == 0.0 {
+            return Ok(snapshot);
+        }
+        // The warm-up ends once, so one more keeps versions in order.
+        let asks = self.warms_up();
+        let mut snapshot = Snapshot::clone(&snapshot);
+        snapshot.version += u64::from(!asks);
+        snapshot.checksum += if asks { "+asks" } else { "+answers" };
+        let number = if asks { 1f32 } else { 0.0 };
+        snapshot.params.insert(ASKS.to_owned(), Tensor::new(&[number], &Device::Cpu)?);
+        Ok(Arc::new(snapshot))
     }
 
     fn learn(&mut self, rollout: Rollout<CandidateObs, Slate>, stop: &Stop) -> Result<Metrics> {
         let steps = rollout.env_steps();
+        let asked = self.warms_up();
         self.network.ledger_mut().env_steps += steps as u64;
         if let Some(classifier) = &mut self.classifier {
             self.network.ledger_mut().labels += classifier.take_in(&self.batcher, &rollout)?;
+        }
+        if asked {
+            // Nothing that a policy did; the classifier begins once all of it is there.
+            return if self.warms_up() { Ok(Metrics::new()) } else { self.learn_labels(stop) };
         }
         if !self.take_in(&rollout)? {
             return Ok(Metrics::new());
         }
         self.estimate()?;
         let remaining = self.remaining(steps);
-        let round = self.improve(remaining, stop)?;
-        Ok(self.metrics(&round, if self.recipe.anneal_lr { remaining } else { 1.0 }))
+        let factor = if self.recipe.anneal_lr { remaining } else { 1.0 };
+        let round = self.improve(remaining, factor, stop)?;
+        Ok(self.metrics(&round, factor))
     }
 
     fn ledger(&self) -> Ledger {
@@ -354,6 +408,9 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
     fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
         self.network.save(state, prefix)?;
         let queue = self.classifier.as_ref().map(|c| &c.queue);
+        if let Some(memory) = self.classifier.as_ref().and_then(|c| c.memory.as_ref()) {
+            memory.save(state, &format!("{prefix}labels."))?;
+        }
         let own = (self.recipe.name, &self.shuffle, &self.pending, &self.ready, queue);
         state.put(format!("{prefix}policy_gradient"), &own)
     }
@@ -371,6 +428,9 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
         }
         self.network.load(state, prefix)?;
         if let (Some(classifier), Some(queue)) = (&mut self.classifier, queue) {
+            if let Some(memory) = &mut classifier.memory {
+                memory.load(&self.batcher, state, &format!("{prefix}labels."))?;
+            }
             classifier.queue = queue;
         }
         (self.shuffle, self.pending, self.ready) = (shuffle, pending, ready);
@@ -452,6 +512,17 @@ impl Round {
         self.grad_norm += grad_norm;
         self.updates += 1;
     }
+}
+
+/// √(1 − β₂^k) in the k-th update of the policy, if the classifier was trained alone before. Adam's own correction has
+/// run out by then, but the second moments of the policy are still as good as zero, and its first steps would be ten
+/// times as large as later ones.
+fn fresh_moments(recipe: &Recipe, updates: u64) -> f64 {
+    if recipe.label_warmup == 0.0 || recipe.label_updates == 0 {
+        return 1.0;
+    }
+    let k = updates.saturating_sub(recipe.label_updates as u64) + 1;
+    (1.0 - BETA2.powf(k as f64)).sqrt()
 }
 
 /// Gradients of logits and of values.

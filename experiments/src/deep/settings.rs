@@ -96,6 +96,9 @@ pub struct AgentSettings {
     ent_coef: f64,
     anneal_ent: bool,
     label_coef: f64,
+    label_memory: usize,
+    label_warmup: f64,
+    label_updates: usize,
     gain_coef: f64,
     threshold: f64,
     vf_coef: f64,
@@ -168,6 +171,7 @@ impl AgentSettings {
     pub fn policy(&self, algorithm: PolicyAlgorithm) -> retune::Result<Recipe> {
         let (gamma, ent_coef, vf_coef, kl_coef) = (self.gamma, self.ent_coef, self.vf_coef, self.kl_coef);
         let (anneal_ent, label_coef) = (self.anneal_ent, self.label_coef);
+        let (label_memory, label_warmup, label_updates) = (self.label_memory, self.label_warmup, self.label_updates);
         let net = NetConfig::default();
         // Schedules fall to 0 or not at all in these agents.
         let anneal_lr = self.learning_rate_end < 1.0;
@@ -184,6 +188,9 @@ impl AgentSettings {
                 ent_coef,
                 anneal_ent,
                 label_coef,
+                label_memory,
+                label_warmup,
+                label_updates,
                 vf_coef,
                 target_kl: (self.target_kl > 0.0).then_some(self.target_kl),
                 kl_coef,
@@ -201,6 +208,9 @@ impl AgentSettings {
                     ent_coef,
                     anneal_ent,
                     label_coef,
+                    label_memory,
+                    label_warmup,
+                    label_updates,
                     vf_coef,
                     kl_coef,
                     anneal_lr,
@@ -209,8 +219,21 @@ impl AgentSettings {
             }
             PolicyAlgorithm::Vanilla => {
                 let norm_adv = self.norm_adv;
-                VanillaConfig { net, gamma, norm_adv, ent_coef, anneal_ent, label_coef, vf_coef, kl_coef, anneal_lr }
-                    .recipe()
+                VanillaConfig {
+                    net,
+                    gamma,
+                    norm_adv,
+                    ent_coef,
+                    anneal_ent,
+                    label_coef,
+                    label_memory,
+                    label_warmup,
+                    label_updates,
+                    vf_coef,
+                    kl_coef,
+                    anneal_lr,
+                }
+                .recipe()
             }
             PolicyAlgorithm::Impala => ImpalaConfig {
                 net,
@@ -223,6 +246,9 @@ impl AgentSettings {
                 ent_coef,
                 anneal_ent,
                 label_coef,
+                label_memory,
+                label_warmup,
+                label_updates,
                 vf_coef,
                 kl_coef,
                 anneal_lr,
@@ -237,6 +263,9 @@ impl AgentSettings {
                 ent_coef,
                 anneal_ent,
                 label_coef,
+                label_memory,
+                label_warmup,
+                label_updates,
                 kl_coef,
                 anneal_lr,
             }
