@@ -6,7 +6,6 @@ use crate::report::extras::{Bin, Reliability};
 use crate::report::input::ReportInput;
 use crate::report::scene::{Anchor, Color, Marker, Point, Scene, Text};
 use crate::report::{style, text};
-use std::fmt::Write as _;
 
 /// Most frames in a row.
 const COLUMNS: usize = 3;
@@ -87,8 +86,7 @@ fn told(title: &str, arms: &[&Reliability]) -> String {
     let mut told = format!("{title}.");
     for arm in arms {
         let pooled = arm.pooled();
-        // Writing to a string cannot fail.
-        let _ = write!(told, " {}: expected calibration error {:.3}.", arm.arm, expected_error(&pooled));
+        told.push_str(&format!(" {}: expected calibration error {:.3}.", arm.arm, expected_error(&pooled)));
     }
     told
 }

@@ -6,7 +6,6 @@ use crate::report::extras::{Chart, ChartData, LineChart};
 use crate::report::input::ReportInput;
 use crate::report::scene::Scene;
 use crate::report::style;
-use std::fmt::Write as _;
 
 /// The chart as a figure, if there is anything in it.
 pub(super) fn figure(input: &ReportInput, chart: &Chart) -> Option<Figure> {
@@ -44,12 +43,11 @@ fn told(title: &str, chart: &LineChart, lines: &[Line]) -> String {
     for line in lines {
         if let (Some(first), Some(last)) = (line.aggregates.first(), line.aggregates.last()) {
             let (from, to) = (short(first.iqm), short(last.iqm));
-            // Writing to a string cannot fail.
-            let _ = write!(told, " {}: {from} at {}, {to} at {}.", line.name, first.x, last.x);
+            told.push_str(&format!(" {}: {from} at {}, {to} at {}.", line.name, first.x, last.x));
         }
     }
     for (name, value) in &chart.references {
-        let _ = write!(told, " {name}: {}.", short(*value));
+        told.push_str(&format!(" {name}: {}.", short(*value)));
     }
     told
 }
