@@ -173,7 +173,8 @@ fn a_memory_keeps_the_states_of_the_last_answers_exactly() {
 #[test]
 fn answers_wait_while_a_question_is_open() {
     let group = group();
-    let mut grouped = Grouped { mask: vec![1, 1, 0, 0, 1, 0, 1, 0, 1], ..Grouped::default() };
+    let mut grouped = Grouped::default();
+    grouped.copy(&[0.0; 9], &[1, 1, 0, 0, 1, 0, 1, 0, 1]);
     group.hold_answers(&mut grouped);
     assert_eq!(grouped.mask, [1, 0, 0, 0, 1, 0, 1, 0, 1]);
 }
