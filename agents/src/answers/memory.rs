@@ -110,7 +110,8 @@ impl LabelMemory {
         let rows = labels.len();
         batcher.require_rows(&obs, rows)?;
         let filling = rows < expected && header.next == rows;
-        if !filling && !(rows == expected && header.next < expected) {
+        let full = rows == expected && header.next < expected;
+        if !(filling || full) {
             let next = header.next;
             return Err(Error::State(format!("{prefix}memory holds {rows} states but goes on at row {next}")));
         }
