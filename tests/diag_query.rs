@@ -186,3 +186,26 @@ fn what_cannot_be_is_refused_with_file_and_line() {
     refused(here, &["--set", "env.problem=asai"], &["env.problem", "did you mean `asia`?"]);
     refused(here, &["--set", "env.noise=1.5"], &["env.noise = 1.5"]);
 }
+
+#[test]
+fn a_trial_that_meets_a_number_that_is_not_finite_fails_alone_and_replays() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let here = folder.path();
+    std::fs::write(here.join("mine.bif"), NETWORK).expect("writes");
+    // Within the range of 64 bits and far beyond that of the 32 that networks compute with.
+    std::fs::write(here.join("costs.csv"), "fever,1e300\ncough,1\n").expect("writes");
+    let own = ["--network", "mine.bif", "--target", "disease", "--costs", "costs.csv"];
+    let output = study(here, &[&own[..], &["--arms", "greedy_gain,ppo", "--set", "seeds=1", "--out", "a"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let summary = json(&here.join("a/summary.json"));
+    assert!(summary.to_string().contains("non-finite value"), "{summary}");
+    assert!(here.join("a/trials/greedy_gain/0/result.json").is_file(), "the other trial has its result");
+    let failure = json(&here.join("a/trials/ppo/0/failure/failure.json"));
+    assert!(failure["tensor"].is_string() && failure["update"].is_number(), "{failure}");
+    assert!(here.join("a/trials/ppo/0/failure/agent.safetensors").is_file());
+    let replayed: Value = serde_json::from_str(&ok(&run(here, &["replay", "a", "--json"]))).expect("JSON");
+    assert_eq!((replayed[0]["trial"].as_str(), replayed[0]["again"].as_bool()), (Some("ppo seed 0"), Some(true)));
+    // Nothing to replay is bad input.
+    ok(&study(here, &["--arms", "random", "--set", "seeds=1", "--out", "b"]));
+    assert_eq!(run(here, &["replay", "b"]).status.code(), Some(2));
+}
