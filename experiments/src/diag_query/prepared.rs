@@ -2,7 +2,7 @@
 
 use super::INFO;
 use super::config::DiagQuerySettings;
-use super::exact;
+use super::exact::Exact;
 use super::references::{self, Sizes};
 use super::task::QueryTask;
 use super::verdict;
@@ -35,6 +35,9 @@ const UNITS: &[(&str, &str)] = &[
     ("log_loss", "nats"),
     ("accuracy", "share of cases"),
     ("top_3_accuracy", "share of cases"),
+    ("exact_return", "utility, expected over all patients"),
+    ("exact_accuracy", "share of all patients"),
+    ("way_to_optimum", "share of the way from declaring at once"),
 ];
 
 /// An agent that asks and declares.
@@ -47,7 +50,8 @@ pub struct DiagQueryStudy {
     hashes: BTreeMap<String, String>,
     config: DiagQuerySettings,
     world: World,
-    fixed: Vec<Reference>,
+    /// Where expectations can be taken.
+    exact: Option<Exact>,
     /// The text encoder, where an arm reads.
     weights: Option<Weights>,
     device: Device,
@@ -72,11 +76,11 @@ impl DiagQueryStudy {
             hashes.insert("backbone".to_owned(), weights.version().to_owned());
         }
         let (plan, json) = (config.plan(arms), json.clone());
-        let mut study = Self { json, plan, hashes, config, world, fixed: Vec::new(), weights, device };
+        let mut study = Self { json, plan, hashes, config, world, exact: None, weights, device };
         let patients = study.world.patients(0)?;
         // A planner's environment first: it finds what is wrong with the problem even if no arm learns.
         study.world.planning(&patients.test, false)?;
-        study.fixed = exact::references(&study.world, &patients)?;
+        study.exact = Exact::of(&study.world, &patients)?;
         for arm in study.plan.arms.iter().filter(|arm| !arm.is_policy() && study.config.view(arm) != View::Text) {
             let trial = TrialId { arm: *arm, seed: 0 };
             study.build(&trial, &patients, &Stop::new())?;
@@ -180,7 +184,7 @@ impl Prepared for DiagQueryStudy {
     }
 
     fn fixed_references(&self) -> Vec<Reference> {
-        self.fixed.clone()
+        self.exact.as_ref().map(Exact::references).unwrap_or_default()
     }
 
     fn conclude(&self, summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
@@ -195,13 +199,14 @@ impl Prepared for DiagQueryStudy {
             bar.say("measuring");
             let sizes = Sizes { test: plan.episodes, validation: eval.validation_episodes, stories: eval.stories };
             let name = trial.arm.algorithm.name;
-            let found = references::measure(&self.world, &patients, name, &seeds, sizes, stop)?;
+            let found = references::measure(&self.world, self.exact.as_ref(), &patients, name, &seeds, sizes, stop)?;
             return Ok(TrialRecord::of_policy(trial, [(SPLIT.name.to_owned(), found)]));
         }
         let agent = self.build(trial, &patients, stop)?;
         let task = QueryTask {
             world: &self.world,
             patients: &patients,
+            exact: self.exact.as_ref(),
             view: self.config.view(&trial.arm),
             seeds,
             batch: plan.num_envs,

@@ -1,5 +1,6 @@
 //! Policies without learning as arms.
 
+use super::exact::Exact;
 use super::measure::{Details, Played, accuracy_at_k, measurement};
 use super::world::{Patients, World};
 use crate::study::{Measurement, TrialSeeds};
@@ -52,6 +53,7 @@ pub struct Sizes {
 /// stop.
 pub fn measure(
     world: &World,
+    exact: Option<&Exact>,
     patients: &Patients,
     name: &str,
     seeds: &TrialSeeds,
@@ -75,6 +77,13 @@ pub fn measure(
     let (mut found, details) = measurement(player.problem, &played, t_max, sizes.stories)?;
     let details = Details { theta, accuracy_at_k_without_stopping: without_stopping, ..details };
     found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
+    // What draws at random is not what it is worth in one run, and what sees everything plays another game; the model
+    // of naive Bayes is not that of the problem.
+    if let Some(exact) = exact.filter(|_| !matches!(name, "random" | "bayes_all" | "naive_bayes_gain")) {
+        let mut policy = policy(name, player.model.as_ref(), 0)?;
+        let value = exact.of_policy(policy.as_mut(), theta.unwrap_or(NEVER), stop)?;
+        found.metrics.extend(value.map(|value| exact.measures(&value)).unwrap_or_default());
+    }
     found.metrics.extend(theta.filter(|t| *t <= 1.0).map(|t| ("threshold".to_owned(), t)));
     Ok(found)
 }

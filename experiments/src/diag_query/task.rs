@@ -1,5 +1,6 @@
 //! Training and measuring on patients.
 
+use super::exact::Exact;
 use super::measure::{Details, Played, measurement};
 use super::world::{Patients, World};
 use crate::study::{Measurement, Task, TaskActor, TrialSeeds, measure_returns};
@@ -18,6 +19,8 @@ pub struct QueryTask<'a> {
     pub world: &'a World,
     /// The patients.
     pub patients: &'a Patients,
+    /// Where expectations can be taken.
+    pub exact: Option<&'a Exact>,
     /// What the agent sees.
     pub view: View,
     /// The streams of the seed.
@@ -154,6 +157,11 @@ impl Task for QueryTask<'_> {
             measurement(problem, &played, self.world.t_max(), self.stories)?;
         let details = Details { theta, ..details };
         found.metrics.extend(theta.map(|theta| ("threshold".to_owned(), theta)));
+        if let Some(exact) = self.exact {
+            let env = self.world.measuring(problem, self.view)?;
+            let value = exact.of_actor(env, actor, &snapshot, stop)?;
+            found.metrics.extend(value.map(|value| exact.measures(&value)).unwrap_or_default());
+        }
         found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
         Ok(found)
     }

@@ -19,7 +19,7 @@ pub struct Value {
 }
 
 impl Value {
-    fn add(&mut self, p: f64, other: Self) {
+    pub(super) fn add(&mut self, p: f64, other: Self) {
         self.expected_return += p * other.expected_return;
         self.accuracy += p * other.accuracy;
         self.mean_queries += p * other.mean_queries;
@@ -31,7 +31,7 @@ impl Value {
         Self { expected_return, accuracy: posterior[diagnosis], ..Self::default() }
     }
 
-    fn ask(task: &Task, finding: usize) -> Self {
+    pub(super) fn ask(task: &Task, finding: usize) -> Self {
         let cost = task.costs[finding];
         Self { expected_return: -task.lambda * cost, mean_queries: 1.0, mean_cost: cost, accuracy: 0.0 }
     }
@@ -121,7 +121,7 @@ impl Walk<'_> {
 }
 
 /// Answers of positive probability, given that the answer is not `unknown`.
-fn answers(belief: &mut dyn Belief, task: &Task, finding: usize) -> Vec<(usize, f64)> {
+pub(super) fn answers(belief: &mut dyn Belief, task: &Task, finding: usize) -> Vec<(usize, f64)> {
     let posterior = belief.posterior().to_vec();
     let table = answer_table(belief, &task.channel, finding, task.states[finding]);
     let rows = table.chunks(posterior.len()).enumerate();

@@ -13,6 +13,7 @@ pub mod simulate;
 #[cfg(test)]
 mod tests;
 mod utility;
+pub mod walk;
 
 pub use gain::{GreedyGain, Lookahead};
 pub use simple::{RandomQuestions, StaticOrder, Threshold};
@@ -84,8 +85,9 @@ pub trait Policy {
     fn choose(&mut self, situation: Situation<'_>) -> Option<usize>;
 }
 
-/// Makes the belief after an answer; `None` if the model holds it to be impossible.
-pub(crate) fn after(belief: &dyn Belief, task: &Task, finding: usize, answer: usize) -> Option<Box<dyn Belief>> {
+/// The belief after an answer; `None` if the model holds it to be impossible.
+#[must_use]
+pub fn after(belief: &dyn Belief, task: &Task, finding: usize, answer: usize) -> Option<Box<dyn Belief>> {
     let mut next = belief.boxed();
     let likelihood = task.channel.likelihood(finding, task.states[finding], answer);
     next.observe(finding, &likelihood).ok().map(|()| next)

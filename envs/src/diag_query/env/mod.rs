@@ -203,6 +203,23 @@ impl DiagQuery {
         } as u32])
     }
 
+    /// Shows what an agent would see of the running episode if these had been asked and answered, and nothing else: for
+    /// going through all answers. The patient stays who it is, so the answers need not be theirs.
+    ///
+    /// # Errors
+    /// [`EnvError::EpisodeOver`] without a running episode, [`EnvError::State`] for what cannot have been asked.
+    pub fn imagine(&mut self, asked: Vec<Asked>) -> Result<CandidateObs, EnvError> {
+        let old = self.episode.as_ref().filter(|e| e.status == Status::Running).ok_or(EnvError::EpisodeOver)?;
+        let costs = asked.iter().filter(|a| !a.given).map(|a| self.rules.costs.get(a.finding).copied().unwrap_or(0.0));
+        let cost = costs.sum();
+        let episode = Episode { asked, cost, last_reward: None, ..old.clone() };
+        episode.check(&self.problem, &self.rules)?;
+        let (belief, impossible) = self.believe(&episode);
+        let unshaped_return = -self.rules.lambda * cost;
+        (self.belief, self.episode) = (belief, Some(Episode { impossible, unshaped_return, ..episode }));
+        self.observe()
+    }
+
     /// A belief of the attached model after what `episode` knows, and how many answers it held to be impossible.
     fn believe(&self, episode: &Episode) -> (Option<Box<dyn Belief>>, u64) {
         let mut belief = self.problem.model.as_ref().map(|model| model.begin());
