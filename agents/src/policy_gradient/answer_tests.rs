@@ -12,14 +12,22 @@ use retune::rollout::RunnerConfig;
 
 fn agent(net: &NetConfig, recipe: &Recipe, label_coef: f64, seed: u64) -> Box<DynAgent> {
     let learning = LearningConfig { env_steps: 6400, ..LearningConfig::default() };
-    let recipe = Recipe { label_coef, gamma: 1.0, ..recipe.clone() };
+    let labels = LabelConfig { coef: label_coef, ..recipe.labels };
+    let recipe = Recipe { labels, gamma: 1.0, ..recipe.clone() };
     let env = Riddle::new();
     Box::new(PolicyGradientAgent::new(&setup(&learning, env.spec(), Seed::root(seed)), net, &recipe).unwrap())
 }
 
+/// As it is, and with rewards of answers as the classifier expects them where there are values.
+fn with_expected_rewards((net, recipe): (NetConfig, Recipe)) -> Vec<(NetConfig, Recipe)> {
+    let expecting = Recipe { labels: LabelConfig { reward: true, ..recipe.labels }, ..recipe.clone() };
+    let both = [(net.clone(), recipe.clone()), (net, expecting)];
+    both.into_iter().take(1 + usize::from(recipe.has_values())).collect()
+}
+
 #[test]
 fn every_algorithm_learns_what_to_ask_before_it_answers() {
-    for (net, recipe) in recipes() {
+    for (net, recipe) in recipes().into_iter().flat_map(with_expected_rewards) {
         let mut agent = agent(&net, &recipe, 1.0, 1);
         let metrics = train(agent.as_mut(), |_| Riddle::new(), &RUNNER, Seed::root(1), 100);
         let (after, _) = score(agent.as_mut(), |_| Riddle::new(), 200);
@@ -62,12 +70,13 @@ fn a_resumed_agent_keeps_the_states_that_wait_for_their_label() {
 
 /// With a memory, and a warm-up of two of five rounds that ends with updates of the classifier.
 fn warmed_up(recipe: &Recipe) -> Recipe {
-    Recipe { label_memory: 50, label_warmup: 0.02, label_updates: 7, ..recipe.clone() }
+    let labels = LabelConfig { memory: 50, warmup: 0.02, updates: 7, ..recipe.labels };
+    Recipe { labels, ..recipe.clone() }
 }
 
 #[test]
 fn a_resumed_agent_keeps_its_memory_of_labels() {
-    for (net, recipe) in recipes() {
+    for (net, recipe) in recipes().into_iter().flat_map(with_expected_rewards) {
         let recipe = warmed_up(&recipe);
         // Within the warm-up, and behind it.
         for before in [1, 4] {
@@ -120,11 +129,25 @@ fn a_warm_up_asks_until_no_question_is_left_and_changes_no_policy() {
 #[test]
 fn a_warm_up_without_a_memory_is_refused() {
     for recipe in [
-        Recipe { label_coef: 1.0, label_warmup: 0.1, ..recipes().remove(0).1 },
-        Recipe { label_memory: 9, label_warmup: 0.1, ..recipes().remove(0).1 },
-    ] {
+        LabelConfig { coef: 1.0, warmup: 0.1, ..LabelConfig::default() },
+        LabelConfig { memory: 9, warmup: 0.1, ..LabelConfig::default() },
+    ]
+    .map(|labels| Recipe { labels, ..recipes().remove(0).1 })
+    {
         let error = recipe.validate().unwrap_err().to_string();
         assert!(error.starts_with("ppo.label_warmup = 0.1"), "{error}");
+    }
+}
+
+#[test]
+fn expected_rewards_need_a_classifier_and_values() {
+    let labels = LabelConfig { reward: true, ..LabelConfig::default() };
+    let without = Recipe { labels, ..recipes().remove(0).1 };
+    let group = recipes().into_iter().map(|(_, recipe)| recipe).find(|recipe| !recipe.has_values()).unwrap();
+    let valueless = Recipe { labels: LabelConfig { coef: 1.0, ..labels }, ..group };
+    for recipe in [without, valueless] {
+        let error = recipe.validate().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}.label_reward = true", recipe.name)), "{error}");
     }
 }
 
@@ -151,10 +174,7 @@ fn two_questions_that_pay_off_only_together_are_found() {
             minibatch_size: 256,
             ent_coef: 0.05,
             anneal_ent: true,
-            label_coef: 1.0,
-            label_memory: 10_000,
-            label_warmup: 0.4,
-            label_updates: 500,
+            labels: LabelConfig { coef: 1.0, memory: 10_000, warmup: 0.4, updates: 500, ..LabelConfig::default() },
             ..PpoConfig::default()
         };
         let seed = Seed::root(201);
@@ -172,7 +192,7 @@ fn an_env_without_answers_is_refused() {
     let env = super::tests::Match::new();
     let (net, recipe) = recipes().remove(0);
     let learning = LearningConfig::default();
-    let recipe = Recipe { label_coef: 0.5, ..recipe };
+    let recipe = Recipe { labels: LabelConfig { coef: 0.5, ..recipe.labels }, ..recipe };
     let made = PolicyGradientAgent::new(&setup(&learning, env.spec(), Seed::root(1)), &net, &recipe);
     assert!(made.err().unwrap().to_string().starts_with("ppo.label_coef = 0.5"));
 }
@@ -200,7 +220,7 @@ fn asking_pays_where_greedy_information_gain_does_not() {
         ent_coef: 0.05,
         anneal_ent: true,
         clip_vloss: false,
-        label_coef: 1.0,
+        labels: LabelConfig { coef: 1.0, ..LabelConfig::default() },
         ..PpoConfig::default()
     };
     let runner = RunnerConfig { num_envs: 32, shard_size: 32, steps_per_round: 64, actors: 0 };

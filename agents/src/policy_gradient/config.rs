@@ -1,5 +1,6 @@
 //! Settings of each algorithm, with the defaults of its paper or reference implementation.
 
+use super::labels::LabelConfig;
 use super::recipe::{Estimator, Recipe};
 use crate::learning::positive;
 use crate::losses::Surrogate;
@@ -33,14 +34,8 @@ pub struct PpoConfig {
     pub ent_coef: f64,
     /// Whether it falls linearly to 0.
     pub anneal_ent: bool,
-    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
-    pub label_coef: f64,
-    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
-    pub label_memory: usize,
-    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
-    pub label_warmup: f64,
-    /// Updates of the classifier alone after these.
-    pub label_updates: usize,
+    /// The classifier that says which answer to give, if the policy does not.
+    pub labels: LabelConfig,
     /// Weight of half the mean squared error of values (Stable-Baselines3 leaves out the half: twice its number here).
     pub vf_coef: f64,
     /// `approx_kl` above 1.5 times which the updates of a round end; `None` for never.
@@ -66,10 +61,7 @@ impl Default for PpoConfig {
             norm_adv: true,
             ent_coef: 0.01,
             anneal_ent: false,
-            label_coef: 0.0,
-            label_memory: 0,
-            label_warmup: 0.0,
-            label_updates: 0,
+            labels: LabelConfig::default(),
             vf_coef: 0.5,
             target_kl: None,
             kl_coef: 0.0,
@@ -130,10 +122,7 @@ impl PpoConfig {
             clip_value: self.clip_vloss.then_some(self.clip_coef),
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
-            label_coef: self.label_coef,
-            label_memory: self.label_memory,
-            label_warmup: self.label_warmup,
-            label_updates: self.label_updates,
+            labels: self.labels,
             kl_coef: self.kl_coef,
             update_epochs: self.update_epochs,
             minibatch_size: Some(self.minibatch_size),
@@ -161,14 +150,8 @@ pub struct A2cConfig {
     pub ent_coef: f64,
     /// Whether it falls linearly to 0.
     pub anneal_ent: bool,
-    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
-    pub label_coef: f64,
-    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
-    pub label_memory: usize,
-    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
-    pub label_warmup: f64,
-    /// Updates of the classifier alone after these.
-    pub label_updates: usize,
+    /// The classifier that says which answer to give, if the policy does not.
+    pub labels: LabelConfig,
     /// Weight of half the mean squared error of values.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -186,10 +169,7 @@ impl Default for A2cConfig {
             norm_adv: false,
             ent_coef: 0.0,
             anneal_ent: false,
-            label_coef: 0.0,
-            label_memory: 0,
-            label_warmup: 0.0,
-            label_updates: 0,
+            labels: LabelConfig::default(),
             vf_coef: 1.0,
             kl_coef: 0.0,
             anneal_lr: false,
@@ -208,10 +188,7 @@ impl A2cConfig {
             vf_coef: self.vf_coef,
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
-            label_coef: self.label_coef,
-            label_memory: self.label_memory,
-            label_warmup: self.label_warmup,
-            label_updates: self.label_updates,
+            labels: self.labels,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("a2c")
@@ -234,14 +211,8 @@ pub struct VanillaConfig {
     pub ent_coef: f64,
     /// Whether it falls linearly to 0.
     pub anneal_ent: bool,
-    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
-    pub label_coef: f64,
-    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
-    pub label_memory: usize,
-    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
-    pub label_warmup: f64,
-    /// Updates of the classifier alone after these.
-    pub label_updates: usize,
+    /// The classifier that says which answer to give, if the policy does not.
+    pub labels: LabelConfig,
     /// Weight of half the mean squared error of the baseline.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -258,10 +229,7 @@ impl Default for VanillaConfig {
             norm_adv: true,
             ent_coef: 0.0,
             anneal_ent: false,
-            label_coef: 0.0,
-            label_memory: 0,
-            label_warmup: 0.0,
-            label_updates: 0,
+            labels: LabelConfig::default(),
             vf_coef: 1.0,
             kl_coef: 0.0,
             anneal_lr: false,
@@ -280,10 +248,7 @@ impl VanillaConfig {
             vf_coef: self.vf_coef,
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
-            label_coef: self.label_coef,
-            label_memory: self.label_memory,
-            label_warmup: self.label_warmup,
-            label_updates: self.label_updates,
+            labels: self.labels,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("vanilla")
@@ -314,14 +279,8 @@ pub struct ImpalaConfig {
     pub ent_coef: f64,
     /// Whether it falls linearly to 0.
     pub anneal_ent: bool,
-    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
-    pub label_coef: f64,
-    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
-    pub label_memory: usize,
-    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
-    pub label_warmup: f64,
-    /// Updates of the classifier alone after these.
-    pub label_updates: usize,
+    /// The classifier that says which answer to give, if the policy does not.
+    pub labels: LabelConfig,
     /// Weight of half the mean squared error of values.
     pub vf_coef: f64,
     /// Weight of KL(π‖π_initial).
@@ -342,10 +301,7 @@ impl Default for ImpalaConfig {
             update_epochs: 4,
             ent_coef: 0.01,
             anneal_ent: false,
-            label_coef: 0.0,
-            label_memory: 0,
-            label_warmup: 0.0,
-            label_updates: 0,
+            labels: LabelConfig::default(),
             vf_coef: 0.5,
             kl_coef: 0.0,
             anneal_lr: true,
@@ -365,10 +321,7 @@ impl ImpalaConfig {
             vf_coef: self.vf_coef,
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
-            label_coef: self.label_coef,
-            label_memory: self.label_memory,
-            label_warmup: self.label_warmup,
-            label_updates: self.label_updates,
+            labels: self.labels,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("impala")
@@ -396,14 +349,8 @@ pub struct GrpoConfig {
     pub ent_coef: f64,
     /// Whether it falls linearly to 0.
     pub anneal_ent: bool,
-    /// Weight of the cross-entropy of a classifier that says which answer to give; 0 leaves that to the policy.
-    pub label_coef: f64,
-    /// Episodes whose last state the classifier keeps to learn from; 0 for all states of the round only.
-    pub label_memory: usize,
-    /// Share of the budget that goes into random questions, so that the classifier is good before the policy follows it.
-    pub label_warmup: f64,
-    /// Updates of the classifier alone after these.
-    pub label_updates: usize,
+    /// The classifier that says which answer to give, if the policy does not.
+    pub labels: LabelConfig,
     /// Weight of KL(π‖π_initial).
     pub kl_coef: f64,
     /// Whether the learning rate falls linearly to 0.
@@ -420,10 +367,7 @@ impl Default for GrpoConfig {
             update_epochs: 4,
             ent_coef: 0.0,
             anneal_ent: false,
-            label_coef: 0.0,
-            label_memory: 0,
-            label_warmup: 0.0,
-            label_updates: 0,
+            labels: LabelConfig::default(),
             kl_coef: 0.04,
             anneal_lr: false,
         }
@@ -443,10 +387,7 @@ impl GrpoConfig {
             update_epochs: self.update_epochs,
             ent_coef: self.ent_coef,
             anneal_ent: self.anneal_ent,
-            label_coef: self.label_coef,
-            label_memory: self.label_memory,
-            label_warmup: self.label_warmup,
-            label_updates: self.label_updates,
+            labels: self.labels,
             kl_coef: self.kl_coef,
             anneal_lr: self.anneal_lr,
             ..plain("grpo")
@@ -466,10 +407,7 @@ fn plain(name: &'static str) -> Recipe {
         clip_value: None,
         ent_coef: 0.0,
         anneal_ent: false,
-        label_coef: 0.0,
-        label_memory: 0,
-        label_warmup: 0.0,
-        label_updates: 0,
+        labels: LabelConfig::default(),
         kl_coef: 0.0,
         update_epochs: 1,
         minibatch_size: None,

@@ -1,7 +1,7 @@
 //! One learner for all recipes.
 
 use super::actor::ASKS;
-use super::classifier::Classifier;
+use super::classifier::{Classifier, Paid};
 use super::recipe::{Estimator, Recipe};
 use super::table::{Episode, Pending, Table};
 use crate::answers::{AnswerGroup, AnswerReport, Grouped, LabelMemory, LabelQueue};
@@ -106,9 +106,9 @@ impl PolicyLearner {
         let head = network.heads().len() - 1;
         Ok(Self {
             classifier: answers.map(|group| {
-                let memory = (recipe.label_memory > 0)
-                    .then(|| LabelMemory::new(recipe.label_memory, setup.seed.child("labels").rng()));
-                Classifier::new(group, head, recipe.label_coef, memory)
+                let memory = (recipe.labels.memory > 0)
+                    .then(|| LabelMemory::new(recipe.labels.memory, setup.seed.child("labels").rng()));
+                Classifier::new(group, head, recipe.labels.coef, memory)
             }),
             recipe,
             network,
@@ -156,6 +156,10 @@ impl PolicyLearner {
         }
         self.network.predict(Weights::Online, &work.table.obs, &mut work.out)?;
         work.out.require_finite(self.network.heads(), self.network.updates())?;
+        if let Some(classifier) = self.classifier.as_ref().filter(|_| self.recipe.labels.reward) {
+            let Table { obs, actions, rewards, .. } = &mut work.table;
+            classifier.expect(work.out.head(classifier.head), &obs.mask, actions, rewards)?;
+        }
         work.values.clear();
         work.values.extend_from_slice(work.out.head(VALUE));
         self.network.predict(Weights::Online, &work.table.ends, &mut work.other)?;
@@ -180,13 +184,13 @@ impl PolicyLearner {
     /// Share of the budget behind the warm-up that is left, at the beginning of this round.
     fn remaining(&self, steps_of_round: usize) -> f64 {
         let before = self.network.ledger().env_steps.saturating_sub(steps_of_round as u64) as f64;
-        let warmup = self.recipe.label_warmup * self.budget as f64;
+        let warmup = self.recipe.labels.warmup * self.budget as f64;
         1.0 - ((before - warmup).max(0.0) / (self.budget as f64 - warmup).max(1.0)).min(1.0)
     }
 
     /// Whether the next round asks at random as long as a question is open.
     fn warms_up(&self) -> bool {
-        let steps = self.recipe.label_warmup * self.budget as f64;
+        let steps = self.recipe.labels.warmup * self.budget as f64;
         (self.network.ledger().env_steps as f64) < steps
     }
 
@@ -317,7 +321,7 @@ impl PolicyLearner {
         let mut round = Round::default();
         let size = self.recipe.minibatch_size.unwrap_or(LABELS_PER_UPDATE);
         let Some(classifier) = &mut self.classifier else { return Ok(Metrics::new()) };
-        for _ in 0..self.recipe.label_updates {
+        for _ in 0..self.recipe.labels.updates {
             stop.check()?;
             let network = self.network.as_mut();
             round.add_answers(classifier.backward(network, &self.batcher, (0, 1), size)?);
@@ -363,7 +367,7 @@ impl PolicyLearner {
 impl Learner<CandidateObs, Slate> for PolicyLearner {
     fn snapshot(&mut self, texts: &[TextId]) -> Result<Arc<Snapshot>> {
         let snapshot = self.network.snapshot(texts)?;
-        if self.recipe.label_warmup == 0.0 {
+        if self.recipe.labels.warmup == 0.0 {
             return Ok(snapshot);
         }
         // The warm-up ends once, so one more keeps versions in order.
@@ -407,7 +411,7 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
 
     fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
         self.network.save(state, prefix)?;
-        let queue = self.classifier.as_ref().map(|c| &c.queue);
+        let queue = self.classifier.as_ref().map(|c| (&c.queue, &c.paid));
         if let Some(memory) = self.classifier.as_ref().and_then(|c| c.memory.as_ref()) {
             memory.save(state, &format!("{prefix}labels."))?;
         }
@@ -416,7 +420,7 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
     }
 
     fn load(&mut self, state: &StateDict, prefix: &str) -> Result<()> {
-        type Saved = (String, StreamRng, Pending, Vec<Episode>, Option<LabelQueue>);
+        type Saved = (String, StreamRng, Pending, Vec<Episode>, Option<(LabelQueue, Paid)>);
         let (name, shuffle, pending, ready, queue): Saved = state.get(&format!("{prefix}policy_gradient"))?;
         if name != self.recipe.name {
             let own = self.recipe.name;
@@ -431,7 +435,7 @@ impl Learner<CandidateObs, Slate> for PolicyLearner {
             if let Some(memory) = &mut classifier.memory {
                 memory.load(&self.batcher, state, &format!("{prefix}labels."))?;
             }
-            classifier.queue = queue;
+            (classifier.queue, classifier.paid) = queue;
         }
         (self.shuffle, self.pending, self.ready) = (shuffle, pending, ready);
         Ok(())
@@ -518,10 +522,10 @@ impl Round {
 /// run out by then, but the second moments of the policy are still as good as zero, and its first steps would be ten
 /// times as large as later ones.
 fn fresh_moments(recipe: &Recipe, updates: u64) -> f64 {
-    if recipe.label_warmup == 0.0 || recipe.label_updates == 0 {
+    if recipe.labels.warmup == 0.0 || recipe.labels.updates == 0 {
         return 1.0;
     }
-    let k = updates.saturating_sub(recipe.label_updates as u64) + 1;
+    let k = updates.saturating_sub(recipe.labels.updates as u64) + 1;
     (1.0 - BETA2.powf(k as f64)).sqrt()
 }
 

@@ -15,6 +15,7 @@ mod actor;
 mod answer_tests;
 mod classifier;
 mod config;
+mod labels;
 mod learner;
 mod recipe;
 mod table;
@@ -22,6 +23,7 @@ mod table;
 pub(crate) mod tests;
 
 pub use config::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, VanillaConfig};
+pub use labels::LabelConfig;
 pub use recipe::{Estimator, Recipe};
 
 use crate::answers::AnswerGroup;
@@ -56,9 +58,9 @@ impl PolicyGradientAgent {
             heads.push(Head::value());
         }
         let mut answers = None;
-        if recipe.label_coef > 0.0 {
+        if recipe.labels.coef > 0.0 {
             let key = format!("{}.label_coef", recipe.name);
-            answers = Some(AnswerGroup::new(crate::net::candidates(setup.spec)?, &key, recipe.label_coef)?);
+            answers = Some(AnswerGroup::new(crate::net::candidates(setup.spec)?, &key, recipe.labels.coef)?);
             heads.push(crate::answers::head());
         }
         let network = crate::net::build(setup, net, &heads)?;

@@ -1,5 +1,6 @@
 //! What makes one policy gradient differ from another.
 
+use super::labels::LabelConfig;
 use crate::learning::{at_least_one, positive, within};
 use crate::losses::Surrogate;
 use crate::targets::VTraceConfig;
@@ -49,16 +50,8 @@ pub struct Recipe {
     pub ent_coef: f64,
     /// Whether that weight falls linearly to 0 over the budget.
     pub anneal_ent: bool,
-    /// Weight of the cross-entropy of a classifier over the answers of the env. Above 0 the policy chooses when to answer
-    /// and the classifier what, and labels are used; 0 leaves every candidate to the policy.
-    pub label_coef: f64,
-    /// Episodes whose last state the classifier keeps to learn from, again and again; 0 for all states of the round only.
-    pub label_memory: usize,
-    /// Share of the budget in which questions are drawn uniformly until none is open, and only then an answer is given.
-    /// The policy learns nothing then. Needs a memory.
-    pub label_warmup: f64,
-    /// Updates of the classifier alone when that is over.
-    pub label_updates: usize,
+    /// The classifier of answers.
+    pub labels: LabelConfig,
     /// Weight of KL(π‖π_initial); above 0 keeps the initial policy as the reference.
     pub kl_coef: f64,
     /// Passes over a round.
@@ -97,15 +90,10 @@ impl Recipe {
             ("vf_coef", self.vf_coef),
             ("ent_coef", self.ent_coef),
             ("kl_coef", self.kl_coef),
-            ("label_coef", self.label_coef),
         ] {
             within(&key(name), value, 0.0, f64::MAX)?;
         }
-        within(&key("label_warmup"), self.label_warmup, 0.0, 1.0)?;
-        if self.label_warmup > 0.0 && (self.label_memory == 0 || self.label_coef == 0.0) {
-            let expected = "0 without a classifier that keeps what it saw (label_coef and label_memory above 0)";
-            return Err(Error::config(&key("label_warmup"), self.label_warmup, expected));
-        }
+        self.labels.validate(self.name, self.has_values())?;
         for (name, value) in [("clip_value", self.clip_value), ("target_kl", self.target_kl)] {
             value.map_or(Ok(()), |v| positive(&key(name), v))?;
         }

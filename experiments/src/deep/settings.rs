@@ -12,7 +12,7 @@ use retune_agents::dqn::{Bootstrap, Distribution, DqnConfig, Exploration, Priori
 use retune_agents::inquirer::{InquirerConfig, QuestionRule};
 use retune_agents::losses::TdLoss;
 use retune_agents::net::{NetConfig, NetInit};
-use retune_agents::policy_gradient::{A2cConfig, GrpoConfig, ImpalaConfig, PpoConfig, Recipe, VanillaConfig};
+use retune_agents::policy_gradient::{A2cConfig, GrpoConfig, ImpalaConfig, LabelConfig, PpoConfig, Recipe, VanillaConfig};
 use retune_agents::q_learning::TargetNetwork;
 use retune_agents::sac::SacConfig;
 use retune_agents::tabular::{Linear, TabularAlgorithm, TabularConfig, TraceKind};
@@ -99,6 +99,7 @@ pub struct AgentSettings {
     label_memory: usize,
     label_warmup: f64,
     label_updates: usize,
+    label_reward: bool,
     gain_coef: f64,
     threshold: f64,
     vf_coef: f64,
@@ -170,8 +171,7 @@ impl AgentSettings {
     /// If a setting is out of range.
     pub fn policy(&self, algorithm: PolicyAlgorithm) -> retune::Result<Recipe> {
         let (gamma, ent_coef, vf_coef, kl_coef) = (self.gamma, self.ent_coef, self.vf_coef, self.kl_coef);
-        let (anneal_ent, label_coef) = (self.anneal_ent, self.label_coef);
-        let (label_memory, label_warmup, label_updates) = (self.label_memory, self.label_warmup, self.label_updates);
+        let (anneal_ent, labels) = (self.anneal_ent, self.labels());
         let net = NetConfig::default();
         // Schedules fall to 0 or not at all in these agents.
         let anneal_lr = self.learning_rate_end < 1.0;
@@ -187,10 +187,7 @@ impl AgentSettings {
                 norm_adv: self.norm_adv,
                 ent_coef,
                 anneal_ent,
-                label_coef,
-                label_memory,
-                label_warmup,
-                label_updates,
+                labels,
                 vf_coef,
                 target_kl: (self.target_kl > 0.0).then_some(self.target_kl),
                 kl_coef,
@@ -207,10 +204,7 @@ impl AgentSettings {
                     norm_adv,
                     ent_coef,
                     anneal_ent,
-                    label_coef,
-                    label_memory,
-                    label_warmup,
-                    label_updates,
+                    labels,
                     vf_coef,
                     kl_coef,
                     anneal_lr,
@@ -225,10 +219,7 @@ impl AgentSettings {
                     norm_adv,
                     ent_coef,
                     anneal_ent,
-                    label_coef,
-                    label_memory,
-                    label_warmup,
-                    label_updates,
+                    labels,
                     vf_coef,
                     kl_coef,
                     anneal_lr,
@@ -245,10 +236,7 @@ impl AgentSettings {
                 update_epochs: self.update_epochs,
                 ent_coef,
                 anneal_ent,
-                label_coef,
-                label_memory,
-                label_warmup,
-                label_updates,
+                labels,
                 vf_coef,
                 kl_coef,
                 anneal_lr,
@@ -262,15 +250,23 @@ impl AgentSettings {
                 update_epochs: self.update_epochs,
                 ent_coef,
                 anneal_ent,
-                label_coef,
-                label_memory,
-                label_warmup,
-                label_updates,
+                labels,
                 kl_coef,
                 anneal_lr,
             }
             .recipe()?,
         })
+    }
+
+    /// What is learnt from the labels that end episodes.
+    fn labels(&self) -> LabelConfig {
+        LabelConfig {
+            coef: self.label_coef,
+            memory: self.label_memory,
+            warmup: self.label_warmup,
+            updates: self.label_updates,
+            reward: self.label_reward,
+        }
     }
 
     /// The network of policies and their values: layers of their own, orthogonal at the start.

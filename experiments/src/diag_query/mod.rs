@@ -34,7 +34,7 @@ pub const NOTICE: &str = "This is a research simulator, not a medical device: no
                           treat anybody.";
 
 /// What an arm may be shown.
-const VIEWS: &[&str] = &["vector", "signed", "text", "belief", "belief_gain"];
+const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain"];
 
 macro_rules! preset {
     ($name:literal) => {

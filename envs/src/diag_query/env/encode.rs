@@ -96,6 +96,7 @@ impl Encoder {
             num_candidates: self.num_candidates(),
             state_dim: match self.view {
                 View::Vector => vector + 2,
+                View::Known => vector - findings + 2,
                 View::Signed => self.signed_len + 2,
                 View::Text => 2,
                 View::Belief => self.diagnoses + 3 + findings,
@@ -116,6 +117,7 @@ impl Encoder {
         let cost = (episode.cost / rules.cost_unit) as f32;
         let mut state = match (self.view, belief) {
             (View::Vector, _) => self.vector(rules, episode),
+            (View::Known, _) => self.known(rules, episode),
             (View::Signed, _) => self.signed(rules, episode),
             (View::Belief | View::BeliefGain, Some(belief)) => {
                 return self.finish(believed(rules, episode, belief, self.view, [time, cost]), mask, episode);
@@ -163,6 +165,17 @@ impl Encoder {
             let at = self.offsets[asked.finding];
             state[at] = 0.0;
             state[at + asked.reply.map_or(1, |s| s + 2)] = 1.0;
+        }
+        state
+    }
+
+    /// [`Encoder::vector`] without the first slot of each finding.
+    fn known(&self, rules: &Rules, episode: &Episode) -> Vec<f32> {
+        let mut state = vec![0.0; rules.states.iter().map(|s| s + 1).sum()];
+        for asked in &episode.asked {
+            // One slot a finding fewer before it.
+            let at = self.offsets[asked.finding] - asked.finding;
+            state[at + asked.reply.map_or(0, |s| s + 1)] = 1.0;
         }
         state
     }

@@ -281,3 +281,49 @@ fn bad_settings_are_refused_by_name() {
     let config = DiagQueryConfig { view: View::Belief, ..base() };
     assert!(matches!(DiagQuery::new(Arc::new(bare), config), Err(EnvError::Config { key, .. }) if key == "view"));
 }
+
+#[test]
+fn what_is_known_says_the_same_as_the_vector_without_what_was_not_asked() {
+    let child = child();
+    let config = DiagQueryConfig { missing: 0.3, ..DiagQueryConfig::default() };
+    let mut vector = env(&child, DiagQueryConfig { view: View::Vector, ..config.clone() });
+    let mut known = env(&child, DiagQueryConfig { view: View::Known, ..config });
+    for seed in 0..20 {
+        let (mut a, mut b) = (vector.reset(Some(seed)).unwrap(), known.reset(Some(seed)).unwrap());
+        assert!(b.state.iter().all(|x| *x == 0.0), "nothing is known at first: {:?}", b.state);
+        for finding in [3, 0, 7, 5] {
+            (a, b) = (ask(&mut vector, Act::Ask(finding)).obs, ask(&mut known, Act::Ask(finding)).obs);
+        }
+        let (mut at, mut expected) = (0, Vec::new());
+        for &states in &vector.rules.states {
+            expected.extend_from_slice(&a.state[at + 1..at + states + 2]);
+            at += states + 2;
+        }
+        expected.extend_from_slice(&a.state[at..]);
+        assert_eq!(b.state, expected);
+        assert_eq!(b.state.iter().filter(|x| **x == 1.0).count(), 4, "one slot an answer");
+    }
+}
+
+#[test]
+fn what_is_imagined_looks_as_if_it_had_happened() {
+    let child = child();
+    for (view, _) in View::ALL {
+        let config = DiagQueryConfig { view, ..DiagQueryConfig::default() };
+        let (mut real, mut other) = (env(&child, config.clone()), env(&child, config));
+        real.reset(Some(1)).unwrap();
+        let mut obs = None;
+        for finding in [2, 6] {
+            obs = Some(ask(&mut real, Act::Ask(finding)).obs);
+        }
+        other.reset(Some(9)).unwrap();
+        let imagined = other.imagine(real.asked().to_vec()).unwrap();
+        assert_eq!(imagined, CandidateObs { feedback: None, ..obs.unwrap() }, "{view:?}");
+        assert_eq!(other.posterior(), real.posterior());
+        assert_eq!((other.cost(), other.unshaped_return()), (real.cost(), real.unshaped_return()));
+        let twice = vec![real.asked()[0]; 2];
+        assert!(other.imagine(twice).is_err(), "nothing is asked twice");
+        ask(&mut other, Act::Declare(0));
+        assert!(other.imagine(Vec::new()).is_err(), "an episode that is over shows nothing more");
+    }
+}
