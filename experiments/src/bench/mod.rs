@@ -1,12 +1,13 @@
 //! Measurements of speed and memory: what `experiment bench` shows.
 //!
-//! Names, shapes and what is timed follow the peers of the issue (PyTorch, ONNX Runtime, RecSim), so that figures of
+//! Names, shapes and what is timed follow the peers (PyTorch, ONNX Runtime, RecSim), so that figures of
 //! one machine can be laid side by side.
 
 mod encoder;
 pub mod memory;
 mod mlp;
 mod rest;
+mod training;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ impl Case {
 /// All cases, in the order of the table.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    encoder::cases().into_iter().chain(mlp::cases()).chain(rest::cases()).collect()
+    encoder::cases().into_iter().chain(mlp::cases()).chain(rest::cases()).chain(training::cases()).collect()
 }
 
 /// Samples of one case.
