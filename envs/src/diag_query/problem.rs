@@ -91,6 +91,13 @@ pub trait CaseSource: Debug + Send + Sync {
     fn max_given(&self) -> usize {
         0
     }
+
+    /// How many cases there are where they are a list, each as likely as any other: the number of the one that
+    /// [`CaseSource::draw`] returns is then [`StreamRng::below`] of this on the same stream. `None` where cases are drawn
+    /// without end.
+    fn listed(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Diagnoses, findings, cases, and a model if there is one.
@@ -190,11 +197,6 @@ impl ListSource {
         Ok(Self { cases })
     }
 
-    /// The number in the list of the patient that `rng` draws.
-    pub fn draw_index(&self, rng: &mut StreamRng) -> usize {
-        rng.below(self.cases.len())
-    }
-
     /// The patients.
     #[must_use]
     pub fn cases(&self) -> &[Case] {
@@ -204,7 +206,11 @@ impl ListSource {
 
 impl CaseSource for ListSource {
     fn draw(&self, rng: &mut StreamRng) -> Case {
-        self.cases[self.draw_index(rng)].clone()
+        self.cases[rng.below(self.cases.len())].clone()
+    }
+
+    fn listed(&self) -> Option<usize> {
+        Some(self.cases.len())
     }
 
     fn max_given(&self) -> usize {

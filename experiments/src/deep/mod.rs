@@ -6,7 +6,7 @@ mod build;
 mod settings;
 
 pub use algorithms::{ALGORITHMS, ANSWERING, Family, PolicyAlgorithm};
-pub use build::{build, build_table};
+pub use build::{build, build_block_table, build_table};
 pub use settings::{AgentSettings, check_use};
 
 use crate::config::Preset;

@@ -129,6 +129,17 @@ impl AgentSettings {
         Collection { num_envs: self.num_envs, shard_size, steps_per_round: self.num_steps }
     }
 
+    /// Observations that an agent of this family holds at once over a budget of `env_steps`.
+    #[must_use]
+    pub fn observations_held(&self, family: Family, env_steps: u64) -> usize {
+        match family {
+            Family::Value(_) | Family::Sac => {
+                self.buffer_size.min(usize::try_from(env_steps).unwrap_or(usize::MAX))
+            }
+            _ => self.num_envs.saturating_mul(self.num_steps),
+        }
+    }
+
     /// For DQN and its relatives, with targets from `bootstrap`.
     #[must_use]
     pub fn dqn(&self, bootstrap: Bootstrap) -> DqnConfig {

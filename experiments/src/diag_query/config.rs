@@ -76,6 +76,10 @@ pub struct EnvSettings {
     pub target: String,
     /// What agents see.
     pub view: View,
+    /// Bins of the probability in the view `bins`.
+    pub probability_bins: usize,
+    /// Bins of the entropy in the view `bins`.
+    pub entropy_bins: usize,
     /// λ.
     pub lambda: f64,
     /// `unit`, `clinical` or a file.
@@ -132,6 +136,28 @@ pub struct DataSettings {
     pub dialogues: String,
     /// Dialogues to be measured on; empty takes a fold of the others.
     pub test_dialogues: String,
+    /// Rates of one's own.
+    pub rates: String,
+    /// Folder or files of the Human Phenotype Ontology.
+    pub hpo: Vec<String>,
+    /// Folder of DDXPlus.
+    pub ddxplus: String,
+    /// Most diseases that are taken from rates or the ontology; 0 is all.
+    pub max_diseases: usize,
+    /// Rate of pairs that rates or the ontology do not list.
+    pub background: f64,
+    /// Only diseases of the ontology whose id begins with this.
+    pub prefix: String,
+    /// Only diseases of the ontology with so many terms.
+    pub min_terms: usize,
+    /// Rate of rows of the ontology without a frequency; 0 leaves them out.
+    pub without_frequency: f64,
+    /// Whether diseases show a term at least as often as any kind of it.
+    pub propagate: bool,
+    /// Most patients that are read of each file of DDXPlus; 0 is all.
+    pub max_patients: usize,
+    /// Whether patients of DDXPlus are drawn from the rates of the recorded ones.
+    pub draw_patients: bool,
     /// Cases that agents train on, where patients could be drawn without end; 0 is without end.
     pub train_cases: usize,
     /// Share of the training cases by which thresholds are chosen, where cases come from a file.
@@ -139,10 +165,23 @@ pub struct DataSettings {
 }
 
 impl DataSettings {
-    /// The file that takes the place of a named problem, and the option that names it.
-    pub fn own(&self) -> Vec<(&'static str, &str)> {
-        let files = [("--network", &self.network), ("--cases", &self.cases), ("--dialogues", &self.dialogues)];
-        files.into_iter().filter(|(_, file)| !file.is_empty()).map(|(option, file)| (option, file.as_str())).collect()
+    /// The settings that take the place of a named problem.
+    pub const OWN: [&'static str; 6] =
+        ["data.network", "data.cases", "data.dialogues", "data.rates", "data.hpo", "data.ddxplus"];
+
+    /// The file or folder that takes the place of a named problem, and the option that names it.
+    pub fn own(&self) -> Vec<(&'static str, String)> {
+        let hpo = self.hpo.join(",");
+        let files = [
+            ("--network", &self.network),
+            ("--cases", &self.cases),
+            ("--dialogues", &self.dialogues),
+            ("--rates", &self.rates),
+            ("--hpo", &hpo),
+            ("--ddxplus", &self.ddxplus),
+        ];
+        let named = files.into_iter().filter(|(_, file)| !file.is_empty());
+        named.map(|(option, file)| (option, file.clone())).collect()
     }
 }
 
@@ -218,7 +257,7 @@ impl DiagQuerySettings {
 
     fn check_problem(&self, layers: &Layers<'_>) -> Result<()> {
         let own = self.data.own();
-        if let [(first, _), (second, _), ..] = own[..] {
+        if let [(first, _), (second, _), ..] = &own[..] {
             return Err(bad_input(format!("{first} and {second}: expected one source of cases, not several")));
         }
         if self.data.cases.is_empty() && !self.data.diagnosis.is_empty() {
@@ -245,9 +284,10 @@ impl DiagQuerySettings {
                 arm.algorithm.name
             )));
         }
-        if matches!(Family::of(&arm.algorithm), Family::Tabular(_)) {
+        if matches!(Family::of(&arm.algorithm), Family::Tabular(_)) && self.view(arm) != View::Bins {
+            let name = arm.algorithm.name;
             return Err(bad_input(format!(
-                "arm `{arm}`: learns tables and needs numbered states, which there are none of"
+                "arm `{arm}`: learns tables and needs numbered states; write `{name}+bins`, the belief in bins"
             )));
         }
         Ok(())
@@ -335,6 +375,9 @@ mod tests {
         assert!(message(&["data.network=a.bif"]).contains("--target"));
         assert!(message(&["data.network=a.bif", "data.cases=b.csv"]).contains("expected one source of cases"));
         assert!(message(&["arms=greedy_gain+belief"]).contains("has no view"));
+        assert!(message(&["arms=q_learning"]).contains("write `q_learning+bins`"));
+        assert!(message(&["data.rates=a.csv", "data.hpo=b"]).contains("--rates and --hpo: expected one source"));
+        assert!(config(None, &["arms=q_learning+bins"]).is_ok());
         assert!(config(None, &["arms=ppo+belief,ppo+text:lora"]).is_ok());
     }
 }

@@ -3,13 +3,14 @@
 use super::INFO;
 use super::config::DiagQuerySettings;
 use super::exact;
+use super::limits;
 use super::references::{self, Sizes};
 use super::task::QueryTask;
 use super::verdict;
 use super::world::{Patients, World};
 use crate::arms::Arm;
 use crate::backbones::{self, Backbones};
-use crate::deep::{AgentSettings, build};
+use crate::deep::{AgentSettings, Family, build, build_block_table};
 use crate::progress::TrialProgress;
 use crate::study::{Info, Plan, Prepared, SplitInfo, Study, Training, TrialId, TrialRecord, TrialSeeds, typed};
 use anyhow::Result;
@@ -19,7 +20,7 @@ use retune::backbone::{BackboneOptions, Weights};
 use retune::env::{CandidateObs, Env, ObsSpec, Slate};
 use retune::rng::Seed;
 use retune::stats::Bootstrap;
-use retune::track::{MetricInfo, Reference, Summary, sha256_hex};
+use retune::track::{MetricInfo, Reference, Summary};
 use retune_agents::{LearningConfig, Setup, TextModel};
 use retune_envs::diag_query::env::View;
 use serde_json::Value;
@@ -62,8 +63,7 @@ impl DiagQueryStudy {
         let config: DiagQuerySettings = typed(json)?;
         let (arms, device) = (config.parsed_arms()?, crate::device::choose(&config.device)?);
         let world = World::new(&config)?;
-        let mut hashes: BTreeMap<String, String> =
-            world.files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect();
+        let mut hashes = world.hashes.0.clone();
         let root = Seed::root(config.seed);
         let reads = arms.iter().any(|arm| arm.algorithm.trains && config.view(arm) == View::Text);
         let weights =
@@ -74,14 +74,23 @@ impl DiagQueryStudy {
         let (plan, json) = (config.plan(arms), json.clone());
         let mut study = Self { json, plan, hashes, config, world, fixed: Vec::new(), weights, device };
         let patients = study.world.patients(0)?;
+        limits::check_problem(&patients.test, &study.config, study.world.t_max())?;
         // A planner's environment first: it finds what is wrong with the problem even if no arm learns.
         study.world.planning(&patients.test, false)?;
         study.fixed = exact::references(&study.world, &patients)?;
-        for arm in study.plan.arms.iter().filter(|arm| !arm.is_policy() && study.config.view(arm) != View::Text) {
-            let trial = TrialId { arm: *arm, seed: 0 };
-            study.build(&trial, &patients, &Stop::new())?;
+        for arm in study.plan.arms.iter().filter(|arm| !arm.is_policy()) {
+            study.check_arm(arm, &patients)?;
         }
         Ok(study)
+    }
+
+    /// That an arm fits into memory and can be built.
+    fn check_arm(&self, arm: &Arm, patients: &Patients) -> Result<()> {
+        let env = self.world.training(patients, self.config.view(arm))?;
+        let held = self.settings(arm)?.observations_held(Family::of(&arm.algorithm), self.plan.train.env_steps);
+        limits::check_arm(arm, env.spec(), held)?;
+        self.build(&TrialId { arm: *arm, seed: 0 }, patients, &Stop::new())?;
+        Ok(())
     }
 
     fn build(&self, trial: &TrialId, patients: &Patients, stop: &Stop) -> retune::Result<Box<QueryAgent>> {
@@ -91,7 +100,12 @@ impl DiagQueryStudy {
         let text = self.text(trial, &env, stop)?;
         let seed = TrialSeeds::new(self.plan.seed, trial.seed).agent();
         let setup = Setup { learning: &learning, spec: env.spec(), text: text.as_ref(), device: &self.device, seed };
-        build(arm, &settings, &setup)
+        match (Family::of(&arm.algorithm), env.blocks()) {
+            (Family::Tabular(algorithm), Some(blocks)) => {
+                build_block_table((arm, algorithm), &settings, &blocks, &setup)
+            }
+            _ => build(arm, &settings, &setup),
+        }
     }
 
     /// The encoder of an arm that reads.

@@ -6,6 +6,12 @@ use retune::env::EnvError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Most bins of a number in [`View::Bins`].
+pub const MAX_BINS: usize = 1000;
+
+/// Dearest question, in cost units. Networks compute with 32 bits: far above it their numbers are no longer finite.
+pub const MAX_COST: f64 = 1e6;
+
 /// What the agent is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,16 +27,20 @@ pub enum View {
     Belief,
     /// [`View::Belief`] and the information gain of each finding, bits. An oracle feature.
     BeliefGain,
+    /// The belief in bins, for tables: one-hot blocks of the likeliest diagnosis, its probability, the entropy and the
+    /// number of questions asked; see [`super::DiagQuery::blocks`]. An oracle feature.
+    Bins,
 }
 
 impl View {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::Vector, "vector"),
         (Self::Signed, "signed"),
         (Self::Text, "text"),
         (Self::Belief, "belief"),
         (Self::BeliefGain, "belief_gain"),
+        (Self::Bins, "bins"),
     ];
 
     /// Name in files and in the id of the environment.
@@ -42,7 +52,7 @@ impl View {
     /// Whether it shows what the attached model believes.
     #[must_use]
     pub fn uses_model(self) -> bool {
-        matches!(self, Self::Belief | Self::BeliefGain)
+        matches!(self, Self::Belief | Self::BeliefGain | Self::Bins)
     }
 }
 
@@ -116,6 +126,8 @@ pub enum Shaping {
 pub struct DiagQueryConfig {
     /// What the agent is shown.
     pub view: View,
+    /// Bins of the probability and of the entropy in [`View::Bins`]; both 1 to [`MAX_BINS`].
+    pub bins: (usize, usize),
     /// Most questions, at least 1. 10 for networks, 20 for dialogues, 30 for DDXPlus.
     pub t_max: usize,
     /// Most that questions may cost together; none by default.
@@ -150,6 +162,7 @@ impl Default for DiagQueryConfig {
     fn default() -> Self {
         Self {
             view: View::Vector,
+            bins: (10, 6),
             t_max: 10,
             budget: None,
             lambda: 0.01,
@@ -181,6 +194,11 @@ impl DiagQueryConfig {
             let ok = value.is_finite() && value >= 0.0;
             if ok { Ok(()) } else { Err(wrong(key, value, "a finite number from 0")) }
         };
+        for (key, bins) in [("probability_bins", self.bins.0), ("entropy_bins", self.bins.1)] {
+            if !(1..=MAX_BINS).contains(&bins) {
+                return Err(wrong(key, bins, &format!("1 to {MAX_BINS}")));
+            }
+        }
         if self.t_max == 0 {
             return Err(wrong("t_max", 0, "at least 1"));
         }
@@ -220,7 +238,7 @@ impl DiagQueryConfig {
     /// The cost of each finding.
     ///
     /// # Errors
-    /// [`EnvError::Config`] for a cost that is negative or not finite, missing, or of no finding.
+    /// [`EnvError::Config`] for a cost that is no number from 0 to [`MAX_COST`], missing, or of no finding.
     pub fn costs(&self, problem: &Problem) -> Result<Vec<f64>, EnvError> {
         let map = match &self.costs {
             Costs::Unit => return Ok(vec![1.0; problem.findings.len()]),
@@ -228,9 +246,8 @@ impl DiagQueryConfig {
             Costs::Map(map) => map,
         };
         known_findings("costs", map.keys(), problem)?;
-        let negative = map.iter().find(|(_, cost)| !cost.is_finite() || **cost < 0.0);
-        if let Some((id, cost)) = negative {
-            return Err(wrong(&format!("costs.{id}"), cost, "a finite number from 0"));
+        if let Some((id, cost)) = map.iter().find(|(_, cost)| !(0.0..=MAX_COST).contains(*cost)) {
+            return Err(wrong(&format!("costs.{id}"), cost, &format!("a number from 0 to {MAX_COST}")));
         }
         let missing = |id: &str| wrong(&format!("costs.{id}"), "none", "a cost for every finding");
         problem.findings.iter().map(|f| map.get(&f.id).copied().ok_or_else(|| missing(&f.id))).collect()

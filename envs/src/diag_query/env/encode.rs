@@ -1,5 +1,6 @@
 //! What the agent is shown.
 
+use super::bins::Bins;
 use super::config::{DiagQueryConfig, Initial, View};
 use super::episode::{Asked, Episode};
 use super::rules::Rules;
@@ -27,6 +28,7 @@ pub struct Encoder {
     answer_texts: Vec<u32>,
     texts: TextTable,
     history_len: usize,
+    bins: Bins,
 }
 
 impl Encoder {
@@ -57,6 +59,7 @@ impl Encoder {
             answer_texts: Vec::new(),
             texts: TextTable::default(),
             history_len: config.t_max.min(rules.states.len()) + given,
+            bins: Bins::new(problem.diagnoses.len(), config.bins, config.t_max.min(rules.states.len())),
         };
         if made.view == View::Text {
             made.write_texts(problem, rules);
@@ -88,6 +91,10 @@ impl Encoder {
         &self.texts
     }
 
+    pub fn bins(&self) -> &Bins {
+        &self.bins
+    }
+
     pub fn spec(&self, rules: &Rules) -> CandidateSpec {
         let findings = rules.states.len();
         let vector: usize = rules.states.iter().map(|s| s + 2).sum();
@@ -100,6 +107,7 @@ impl Encoder {
                 View::Text => 2,
                 View::Belief => self.diagnoses + 3 + findings,
                 View::BeliefGain => self.diagnoses + 3 + 2 * findings,
+                View::Bins => self.bins.blocks().iter().sum(),
             },
             candidate_dim: 0,
             has_text: text,
@@ -119,6 +127,10 @@ impl Encoder {
             (View::Signed, _) => self.signed(rules, episode),
             (View::Belief | View::BeliefGain, Some(belief)) => {
                 return self.finish(believed(rules, episode, belief, self.view, [time, cost]), mask, episode);
+            }
+            (View::Bins, Some(belief)) => {
+                let state = self.bins.state(belief.posterior(), episode.questions());
+                return self.finish(state, mask, episode);
             }
             _ => Vec::new(),
         };

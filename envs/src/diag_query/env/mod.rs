@@ -16,6 +16,7 @@
 //!
 //! A patient and the answers depend on the seed and the number of the episode alone: every policy meets the same ones.
 
+mod bins;
 mod config;
 mod encode;
 mod episode;
@@ -23,7 +24,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Costs, DiagQueryConfig, Initial, Shaping, Utility, View};
+pub use config::{Costs, DiagQueryConfig, Initial, MAX_BINS, MAX_COST, Shaping, Utility, View};
 pub use episode::{Asked, Reply, case_stream};
 
 use super::baselines::Task;
@@ -108,6 +109,13 @@ impl DiagQuery {
     #[must_use]
     pub fn config(&self) -> &DiagQueryConfig {
         &self.config
+    }
+
+    /// Sizes of the one-hot blocks that a state of [`View::Bins`] consists of: the likeliest diagnosis, its probability, the
+    /// entropy, the number of questions asked. `None` in other views.
+    #[must_use]
+    pub fn blocks(&self) -> Option<[usize; 4]> {
+        (self.config.view == View::Bins).then(|| self.encoder.bins().blocks())
     }
 
     /// The decision problem as planners see it: with the answers as the attached model believes that they come about.
