@@ -170,6 +170,8 @@ impl AgentSettings {
             }),
             distribution: self.distribution(),
             loss: if self.huber_delta > 0.0 { TdLoss::Huber { delta: self.huber_delta } } else { TdLoss::Squared },
+            label_coef: self.label_coef,
+            label_memory: self.label_memory,
             learning_rate_end: self.learning_rate_end,
             net: NetConfig { shared: true, init: NetInit::Torch, ..self.net() },
         }
