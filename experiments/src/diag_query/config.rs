@@ -96,6 +96,8 @@ pub struct EnvSettings {
     pub noise_known: bool,
     /// What is known from the start.
     pub initial: Initial,
+    /// Diagnoses that are never met in training.
+    pub held_out: Vec<String>,
     /// Whether there is a candidate that declares the likeliest diagnosis of the attached model.
     pub stop: bool,
     /// `simple`, `severity` or a file.
@@ -223,6 +225,8 @@ pub struct EvalSettings {
     pub num_envs: usize,
     /// Cases that the report tells question by question.
     pub stories: usize,
+    /// Other names of findings and diagnoses to be measured with; empty is none.
+    pub names: String,
 }
 
 impl DiagQuerySettings {

@@ -83,7 +83,7 @@ impl Recorded {
         Ok(self.train.rates(&self.name)?)
     }
 
-    /// The parts of a seed: the tables of the release; where one is missing, every so-manieth of the training patients.
+    /// The parts of a seed: the tables of the release; where one is missing, a share of the training patients.
     /// The attached model has the rates of those that agents train on.
     ///
     /// # Errors

@@ -29,6 +29,12 @@ use std::collections::BTreeMap;
 /// The only measurement.
 pub const SPLIT: SplitInfo = SplitInfo { name: "test", measured_on: "patients never met in training" };
 
+/// The test patients, findings and diagnoses under other names.
+pub const RENAMED: SplitInfo = SplitInfo { name: "renamed", measured_on: "the same patients, in other words" };
+
+/// Patients with diagnoses that are held out of training.
+pub const HELD_OUT: SplitInfo = SplitInfo { name: "held_out", measured_on: "patients with diagnoses never met in training" };
+
 /// Units of the measures beside the return; what has none is left out.
 const UNITS: &[(&str, &str)] = &[
     ("queries", "questions"),
@@ -89,6 +95,9 @@ impl DiagQueryStudy {
         let env = self.world.training(patients, self.config.view(arm))?;
         let held = self.settings(arm)?.observations_held(Family::of(&arm.algorithm), self.plan.train.env_steps);
         limits::check_arm(arm, env.spec(), held)?;
+        if let Some(weights) = self.weights.as_ref().filter(|_| self.config.view(arm) == View::Text) {
+            backbones::check_lengths(weights, &env.spec().texts, &self.device)?;
+        }
         self.build(&TrialId { arm: *arm, seed: 0 }, patients, &Stop::new())?;
         Ok(())
     }
@@ -162,7 +171,9 @@ impl Prepared for DiagQueryStudy {
     }
 
     fn splits(&self) -> Vec<SplitInfo> {
-        vec![SPLIT]
+        let renamed = (!self.config.eval.names.is_empty()).then_some(RENAMED);
+        let held_out = (!self.config.env.held_out.is_empty()).then_some(HELD_OUT);
+        std::iter::once(SPLIT).chain(renamed).chain(held_out).collect()
     }
 
     fn backbone(&self, arm: &Arm) -> String {
@@ -209,8 +220,16 @@ impl Prepared for DiagQueryStudy {
             bar.say("measuring");
             let sizes = Sizes { test: plan.episodes, validation: eval.validation_episodes, stories: eval.stories };
             let name = trial.arm.algorithm.name;
-            let found = references::measure(&self.world, &patients, name, &seeds, sizes, stop)?;
-            return Ok(TrialRecord::of_policy(trial, [(SPLIT.name.to_owned(), found)]));
+            let measure = |problem| references::measure(&self.world, &patients, problem, name, &seeds, sizes, stop);
+            let mut found = vec![(SPLIT.name.to_owned(), measure(&patients.test)?)];
+            if let Some(problem) = &patients.held_out {
+                found.push((HELD_OUT.name.to_owned(), measure(problem)?));
+            }
+            // Planners do not read.
+            if self.splits().contains(&RENAMED) {
+                found.push((RENAMED.name.to_owned(), found[0].1.clone()));
+            }
+            return Ok(TrialRecord::of_policy(trial, found));
         }
         let agent = self.build(trial, &patients, stop)?;
         let task = QueryTask {

@@ -44,7 +44,7 @@ pub struct Sizes {
     pub stories: usize,
 }
 
-/// Plays a reference on the test cases of a seed. One that does not stop by itself declares once
+/// Plays a reference on the cases of `problem`, the test of a seed or those that are held out. One that does not stop by itself declares once
 /// `max p ≥ θ`, θ chosen for the highest return on validation cases.
 ///
 /// # Errors
@@ -53,6 +53,7 @@ pub struct Sizes {
 pub fn measure(
     world: &World,
     patients: &Patients,
+    problem: &Arc<Problem>,
     name: &str,
     seeds: &TrialSeeds,
     sizes: Sizes,
@@ -60,8 +61,8 @@ pub fn measure(
 ) -> Result<Measurement> {
     let free = name == "bayes_all";
     let test_seeds = patients.test_seeds(&seeds.test(sizes.test), &seeds.test_stream());
-    let t_max = if free { patients.test.findings.len() } else { world.t_max() };
-    let mut player = Player::new(world, &patients.test, patients, name, free)?;
+    let t_max = if free { problem.findings.len() } else { world.t_max() };
+    let mut player = Player::new(world, problem, patients, name, free)?;
     let mut played = player.play(name, &test_seeds, stop)?;
     let without_stopping = accuracy_at_k(&played, t_max);
     let mut theta = None;

@@ -169,6 +169,38 @@ pub fn costs(name: &str, files: &mut Hashes) -> Result<Costs> {
     Ok(Costs::Map(costs))
 }
 
+/// Names that come with the program, for the problem `child`.
+const CHILD_NAMES: &str = include_str!("../../presets/diag_query/child_names.csv");
+
+/// Other names of findings and diagnoses by id: none, those of `child`, or a CSV file with an id and a name on every line.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] naming the file and the line.
+pub fn names(name: &str, files: &mut Hashes) -> Result<BTreeMap<String, String>> {
+    let read = match name {
+        "" => return Ok(BTreeMap::new()),
+        "child" => {
+            files.add("names", CHILD_NAMES.as_bytes());
+            split_lines(CHILD_NAMES)
+        }
+        file => lines("eval.names", file, files, "names")?,
+    };
+    let mut names = BTreeMap::new();
+    for (line, cells) in read {
+        let wrong = |what: &str| bad_input(format!("eval.names {name}: line {line}: {what}"));
+        let [id, other] = &cells[..] else {
+            return Err(wrong(&format!("{} values, expected an id and a name", cells.len())));
+        };
+        if other.is_empty() || names.insert(id.clone(), other.clone()).is_some() {
+            return Err(wrong(&format!("{id} has no name or stands twice")));
+        }
+    }
+    if names.is_empty() {
+        return Err(bad_input(format!("eval.names {name}: no names, expected an id and a name on every line")));
+    }
+    Ok(names)
+}
+
 /// What declaring is worth: `simple`, `severity`, or a CSV file with a row for each true diagnosis.
 ///
 /// # Errors
@@ -194,11 +226,14 @@ type Line = (usize, Vec<String>);
 fn lines(option: &str, file: &str, files: &mut Hashes, kept: &str) -> Result<Vec<Line>> {
     let bytes = read(option, file)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad_input(format!("{option} {file}: not UTF-8 text")))?;
+    files.add(kept, &bytes);
+    Ok(split_lines(text))
+}
+
+fn split_lines(text: &str) -> Vec<Line> {
     let used = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let split = |line: &str| line.split(',').map(|cell| cell.trim().to_owned()).collect();
-    let found: Vec<Line> = used.map(|(i, line)| (i + 1, split(line))).collect();
-    files.add(kept, &bytes);
-    Ok(found)
+    used.map(|(i, line)| (i + 1, split(line))).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::config::{DiagQuerySettings, ModelKind, ShapingName};
 use super::ddxplus::Recorded;
 use super::problems::{self, MAX_CELLS};
 use super::rates;
-use super::tables::{Parts, Table, costs, utility};
+use super::tables::{Parts, Table, costs, names, utility};
 use crate::failure::bad_input;
 use anyhow::Result;
 use retune::rng::Seed;
@@ -13,9 +13,9 @@ use retune_envs::diag_query::composite::{Composite, CompositeModel};
 use retune_envs::diag_query::env::{Costs, DiagQuery, DiagQueryConfig, Shaping, Utility, View, case_stream};
 use retune_envs::diag_query::model::Model;
 use retune_envs::diag_query::network::Network;
-use retune_envs::diag_query::problem::{Case, ListSource, Problem};
+use retune_envs::diag_query::problem::{Case, ListSource, Problem, Selected};
 use retune_envs::diag_query::shipped::{Roles, network_problem, read_network};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most questions where nobody says otherwise: for networks and tables, for dialogues and for DDXPlus.
@@ -59,6 +59,8 @@ pub struct World {
     root: Seed,
     model: (ModelKind, usize),
     train_cases: usize,
+    /// Ids of diagnoses that are never met in training.
+    held_out: BTreeSet<String>,
     /// Of what was read.
     pub hashes: Hashes,
 }
@@ -73,6 +75,8 @@ pub struct Patients {
     pub test: Arc<Problem>,
     /// The best model there is, which the attached one need not be.
     pub best: Arc<dyn Model>,
+    /// Those with diagnoses that are never met in training, if there are such.
+    pub held_out: Option<Arc<Problem>>,
 }
 
 impl World {
@@ -110,13 +114,17 @@ impl World {
                 }
             },
             model_knows_noise: env.noise_known,
+            synonyms: names(&config.eval.names, &mut hashes)?,
+            renamed: false,
+            undeclarable: BTreeSet::new(),
             seed: 0,
         };
         base.costs = costs(&env.costs, &mut hashes)?;
         base.utility = utility(&env.utility, env.kappa, &mut hashes)?;
         let model = (config.model.kind, config.model.cases);
         let root = Seed::root(config.seed).child("diag_query");
-        let world = Self { source, base, root, model, train_cases: config.data.train_cases, hashes };
+        let held_out = env.held_out.iter().cloned().collect();
+        let world = Self { source, base, root, model, train_cases: config.data.train_cases, held_out, hashes };
         if model.0 == ModelKind::Refitted && !matches!(world.source, Source::Network { .. }) {
             return Err(bad_input("model.kind = refitted: needs a network, whose structure is kept"));
         }
@@ -129,20 +137,40 @@ impl World {
     /// If a model cannot be fitted or cases do not fit.
     pub fn patients(&self, seed: u64) -> Result<Patients> {
         match &self.source {
-            Source::Table(table) => Patients::of(table.parts(seed)?),
-            Source::Recorded(recorded) => Patients::of(recorded.parts(seed)?),
+            Source::Table(table) => self.hold_out(Patients::of(table.parts(seed)?)?),
+            Source::Recorded(recorded) => self.hold_out(Patients::of(recorded.parts(seed)?)?),
             Source::Network { problem, .. } | Source::Drawn(problem) => {
                 let best = attached(problem)?;
                 let test = Arc::new(Problem { model: Some(self.model(problem, seed)?), ..problem.clone() });
                 let train = if self.train_cases == 0 {
                     Arc::clone(&test)
                 } else {
-                    let cases = self.cases(problem, seed, self.train_cases);
+                    let mut cases = self.cases(problem, seed, self.train_cases);
+                    cases.retain(|case| !self.held_out.contains(&problem.diagnoses[case.diagnosis].id));
                     Arc::new(Problem { source: Arc::new(ListSource::new(cases)?), ..(*test).clone() })
                 };
-                Ok(Patients { train, validation: Arc::clone(&test), test, best })
+                self.hold_out(Patients { train, validation: Arc::clone(&test), test, best, held_out: None })
             }
         }
+    }
+
+    /// The same patients, those with diagnoses that are held out apart from training and validation.
+    fn hold_out(&self, patients: Patients) -> Result<Patients> {
+        if self.held_out.is_empty() {
+            return Ok(patients);
+        }
+        // Names that are none are refused by the environment; here they are held out in vain.
+        let select = |problem: &Arc<Problem>, held_out: bool| -> Result<Arc<Problem>> {
+            let kept = problem.diagnoses.iter().map(|d| self.held_out.contains(&d.id) == held_out).collect();
+            let source = Selected::new(Arc::clone(&problem.source), kept).map_err(|e| bad_input(format!("env.held_out: {e}")))?;
+            Ok(Arc::new(Problem { source: Arc::new(source), ..(**problem).clone() }))
+        };
+        // A list of training cases has none of them already.
+        let listed = self.train_cases > 0;
+        let train = if listed { Arc::clone(&patients.train) } else { select(&patients.train, false)? };
+        let validation = select(&patients.validation, false)?;
+        let held_out = Some(select(&patients.test, true)?);
+        Ok(Patients { train, validation, held_out, ..patients })
     }
 
     /// Cases that a model is fitted to, and that agents may be limited to.
@@ -182,7 +210,7 @@ impl World {
     /// # Errors
     /// If a setting does not fit the problem.
     pub fn training(&self, patients: &Patients, view: View) -> retune::Result<DiagQuery> {
-        self.light(&patients.train, self.config(view))
+        self.light(&patients.train, DiagQueryConfig { undeclarable: self.held_out.clone(), ..self.config(view) })
     }
 
     /// The environment in which returns on validation patients are compared, without shaping.
@@ -200,12 +228,12 @@ impl World {
         Ok(DiagQuery::new(problem, config)?)
     }
 
-    /// The environment of a measurement.
+    /// The environment of a measurement; `renamed` shows texts in the other wording.
     ///
     /// # Errors
     /// If a setting does not fit the problem.
-    pub fn measuring(&self, problem: &Arc<Problem>, view: View) -> retune::Result<DiagQuery> {
-        Ok(DiagQuery::new(Arc::clone(problem), self.config(view))?)
+    pub fn measuring(&self, problem: &Arc<Problem>, view: View, renamed: bool) -> retune::Result<DiagQuery> {
+        Ok(DiagQuery::new(Arc::clone(problem), DiagQueryConfig { renamed, ..self.config(view) })?)
     }
 
     /// The environment as planners meet it, without shaping; `free` reveals everything at no cost.
@@ -231,7 +259,7 @@ impl Patients {
     fn of(parts: Parts) -> Result<Self> {
         let best = attached(&parts.test)?;
         let (train, validation, test) = (Arc::new(parts.train), Arc::new(parts.validation), Arc::new(parts.test));
-        Ok(Self { train, validation, test, best })
+        Ok(Self { train, validation, test, best, held_out: None })
     }
 
     /// Whether the test cases are a list.

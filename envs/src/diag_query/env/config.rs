@@ -4,7 +4,7 @@ use crate::diag_query::payoffs::Payoffs;
 use crate::diag_query::problem::Problem;
 use retune::env::EnvError;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most bins of a number in [`View::Bins`].
 pub const MAX_BINS: usize = 1000;
@@ -153,6 +153,12 @@ pub struct DiagQueryConfig {
     /// Whether the attached model knows ρ, m and the confusions. If not, it takes every answer for the true state; an
     /// answer that it holds to be impossible then leaves its belief as it was, and is counted.
     pub model_knows_noise: bool,
+    /// Other names of findings and diagnoses, by id. [`View::Text`] then has texts in both wordings.
+    pub synonyms: BTreeMap<String, String>,
+    /// Whether texts are in the other wording.
+    pub renamed: bool,
+    /// Ids of diagnoses that may not be declared, such as those that are held out of training.
+    pub undeclarable: BTreeSet<String>,
     /// Seed that the first `reset(None)` starts from.
     pub seed: u64,
 }
@@ -175,6 +181,9 @@ impl Default for DiagQueryConfig {
             utility: Utility::Simple,
             shaping: Shaping::None,
             model_knows_noise: true,
+            synonyms: BTreeMap::new(),
+            renamed: false,
+            undeclarable: BTreeSet::new(),
             seed: 0,
         }
     }
@@ -209,6 +218,7 @@ impl DiagQueryConfig {
                 return Err(wrong(key, value, "a probability below 1"));
             }
         }
+        self.check_names(problem)?;
         self.costs(problem)?;
         self.confusions(problem)?;
         self.utilities(problem)?;
@@ -231,6 +241,22 @@ impl DiagQueryConfig {
             if let Some((key, value, _)) = needs.into_iter().find(|(.., needs)| *needs) {
                 return Err(wrong(key, value, "a problem with an attached model"));
             }
+        }
+        Ok(())
+    }
+
+    fn check_names(&self, problem: &Problem) -> Result<(), EnvError> {
+        let is_diagnosis = |id: &String| problem.diagnoses.iter().any(|d| d.id == *id);
+        let is_finding = |id: &String| problem.findings.iter().any(|f| f.id == *id);
+        if let Some(id) = self.synonyms.keys().find(|id| !is_finding(id) && !is_diagnosis(id)) {
+            return Err(wrong("synonyms", id, "the id of a finding or a diagnosis"));
+        }
+        if let Some(id) = self.undeclarable.iter().find(|id| !is_diagnosis(id)) {
+            let ids: Vec<&str> = problem.diagnoses.iter().take(20).map(|d| d.id.as_str()).collect();
+            return Err(wrong("undeclarable", id, &format!("the id of a diagnosis, such as {}", ids.join(", "))));
+        }
+        if problem.diagnoses.iter().all(|d| self.undeclarable.contains(&d.id)) {
+            return Err(wrong("undeclarable", "all diagnoses", "at least one that may be declared"));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Candidates are the M findings (`ask`), the D diagnoses (`declare`), and with [`DiagQueryConfig::stop`] one more that
 //! declares the likeliest diagnosis of the attached model. Masked are findings that were asked, that cost more than is
 //! left of the budget, or whose parent question was not answered with something else than its default, and all of them
-//! after `t_max` questions. Declaring is always legal.
+//! after `t_max` questions. Declaring is always legal, but for diagnoses of [`DiagQueryConfig::undeclarable`].
 //!
 //! | action | reward | end |
 //! |---|---|---|
@@ -32,7 +32,7 @@ use super::model::Belief;
 use super::problem::{Case, Problem};
 use encode::Encoder;
 use episode::{Episode, enter};
-use retune::env::{ActionSpec, CandidateObs, Env, EnvError, EnvSpec, EnvState, ObsSpec, Slate, Status, Step};
+use retune::env::{ActionSpec, CandidateObs, Env, EnvError, EnvSpec, EnvState, ObsSpec, Slate, Status, Step, TextId};
 use rules::{Rules, entropy_nats};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -116,6 +116,12 @@ impl DiagQuery {
     #[must_use]
     pub fn blocks(&self) -> Option<[usize; 4]> {
         (self.config.view == View::Bins).then(|| self.encoder.bins().blocks())
+    }
+
+    /// The texts of the wording that is shown, in [`View::Text`].
+    #[must_use]
+    pub fn shown_texts(&self) -> Vec<TextId> {
+        self.encoder.shown_texts()
     }
 
     /// The decision problem as planners see it: with the answers as the attached model believes that they come about.
@@ -243,6 +249,10 @@ impl DiagQuery {
             Act::Ask(i) if !self.rules.open(episode)[i] => {
                 let id = &self.problem.findings[i].id;
                 refuse("masked_action", format!("finding {id} cannot be asked now, expected a candidate of the mask"))
+            }
+            Act::Declare(d) if !self.rules.declarable[d] => {
+                let id = &self.problem.diagnoses[d].id;
+                refuse("masked_action", format!("{id} may not be declared here, expected a candidate of the mask"))
             }
             act => Ok(act),
         }
