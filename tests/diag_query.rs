@@ -1,6 +1,6 @@
 //! `experiment diag_query`, as a person sees it.
 
-use crate::support::{listing, ok, results, run, stderr};
+use crate::support::{listing, ok, results, run, stderr, tiny_bert};
 use serde_json::Value;
 use std::path::Path;
 
@@ -118,9 +118,9 @@ fn a_study_measures_what_it_should_and_repeats_for_any_number_of_threads() {
         assert!(first.contains(expected), "{expected}");
     }
     let told = |arm: &str| {
-        let details =
-            json(&here.join(format!("a/trials/{arm}/0/result.json")))["measurements"]["test"]["details"].clone();
-        first.contains(details["stories"][0]["end"].as_str().expect("a story"))
+        let result = json(&here.join(format!("a/trials/{arm}/0/result.json")));
+        let stories = result["measurements"]["test"]["details"]["stories"].as_array().expect("stories").clone();
+        stories.iter().any(|story| first.contains(story["end"].as_str().expect("a story")))
     };
     assert!(told("dqn") || told("ppo+belief"), "the best arm that learns is told");
     assert!(told("greedy_gain") || told("utility_2"), "the best planner is told");
@@ -295,10 +295,18 @@ fn rates_of_ones_own_are_studied() {
     write("many.csv", &many);
     refused(here, &["--rates", "many.csv"], &["1001 diagnoses", "at most 1000", "data.max_diseases"]);
     let large = ["--rates", "rates.csv", "--arms", "bayes_all", "--set", "eval.episodes=10000000"];
-    refused(here, &[&large[..], &["--set", "data.background=0.01", "--set", "env.t_max=40"]].concat(), &["eval.episodes"]);
+    refused(
+        here,
+        &[&large[..], &["--set", "data.background=0.01", "--set", "env.t_max=40"]].concat(),
+        &["eval.episodes"],
+    );
     refused(here, &["--arms", "q_learning"], &["numbered states", "q_learning+bins"]);
     let wide = ["--arms", "q_learning+bins", "--set", "env.probability_bins=1000", "--set", "env.entropy_bins=1000"];
-    refused(here, &[&wide[..], &["--set", "env.problem=pathfinder"]].concat(), &["at most 67108864 values", "q_learning+bins"]);
+    refused(
+        here,
+        &[&wide[..], &["--set", "env.problem=pathfinder"]].concat(),
+        &["at most 67108864 values", "q_learning+bins"],
+    );
     let kept = ["--set", "env.problem=pathfinder", "--arms", "dqn", "--set", "agent.buffer_size=10000000"];
     refused(here, &[&kept[..], &["--set", "train.env_steps=10000000"]].concat(), &["arm dqn", "agent.buffer_size"]);
 }
@@ -355,7 +363,10 @@ fn the_human_phenotype_ontology_is_studied() {
         json(&here.join(study).join("trials/greedy_gain/0/result.json"))["measurements"]["test"]["details"].clone()
     };
     let story = details("a")["stories"][0].to_string();
-    assert!(["told Fever: yes", "told Cough: yes", "told Rash: yes"].iter().any(|told| story.contains(told)), "{story}");
+    assert!(
+        ["told Fever: yes", "told Cough: yes", "told Rash: yes"].iter().any(|told| story.contains(told)),
+        "{story}"
+    );
     let files = ["--hpo", "release/hp.obo,release/phenotype.hpoa", "--set", "data.prefix=ORPHA:"];
     ok(&study(here, &[&preset[..], &files, &["--arms", "greedy_gain", "--out", "b"]].concat()));
     assert_eq!(details("b")["diagnoses"], serde_json::json!(["flu", "cold"]));
@@ -418,4 +429,53 @@ fn ddxplus_is_studied() {
     refused(here, &["--ddxplus", "release"], &["release_test_patients.csv", "line 3", "no evidence E_9"]);
     write("release_conditions.json", &CONDITIONS.replace("\"severity\": 3", "\"severity\": 9"));
     refused(here, &["--ddxplus", "release"], &["release_conditions.json", "severity 9"]);
+}
+
+/// Agents that read, in all three ways of training: measured in other words and on a disease that they never met.
+#[test]
+fn agents_that_read_meet_other_words_and_unknown_diseases() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let here = folder.path();
+    tiny_bert(&here.join("bert"), |_| {});
+    let small = ["--preset", "unseen", "--backbone", "bert", "--set", "seeds=1", "--set", "train.env_steps=600"];
+    let arms =
+        "random,dqn+text,deep_sarsa+text,vanilla+text,ppo+text,ppo+text:lora,dqn+text:full,supervised+text,ppo+vector";
+    let few = ["--set", "eval.episodes=20", "--set", "eval.validation_episodes=10", "--set", "eval.curve_points=1"];
+    let budget = ["--set", "agent.gradient_steps=1", "--set", "agent.train_freq=20", "--set", "agent.update_epochs=1"];
+    ok(&study(here, &[&small[..], &few, &budget, &["--arms", arms, "--out", "a"]].concat()));
+    let summary = json(&here.join("a/summary.json"));
+    assert_eq!(summary["status"], "complete");
+    let measured = |arm: &str| {
+        let folder = format!("a/trials/{}/0/result.json", arm.replace(':', "-"));
+        let found = json(&here.join(folder))["measurements"].clone();
+        ["test", "renamed", "held_out"].map(|split| {
+            let found = &found[split];
+            assert!(found["episode_return"].is_number(), "{arm} {split}");
+            found.clone()
+        })
+    };
+    let mut told_apart = 0;
+    for arm in arms.split(',') {
+        let [test, renamed, held_out] = measured(arm);
+        // A row for each true diagnosis: the last one, Lung, is alone held out.
+        let confusion = held_out["details"]["confusion"].as_array().expect("rows").clone();
+        let cases = |row: &Value| row.as_array().expect("counts").iter().filter_map(Value::as_u64).sum::<u64>();
+        assert_eq!(confusion.iter().map(cases).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 20], "{arm}");
+        if arm == "ppo+vector" || arm == "random" {
+            assert_eq!(test["episode_return"], renamed["episode_return"], "{arm} sees no names");
+        } else {
+            told_apart += usize::from(test["details"] != renamed["details"]);
+        }
+    }
+    assert!(told_apart > 0, "other words change what somebody does");
+    assert!(std::fs::read_to_string(here.join("a/report.html")).expect("a report").contains("in other words"));
+    std::fs::write(here.join("names.csv"), format!("Age,{}\n", "very ".repeat(80))).expect("writes");
+    let names = ["--set", "eval.names=names.csv"];
+    refused(here, &[&small[..], &names, &["--arms", "ppo+text"]].concat(), &["too long to be read", "64 tokens"]);
+    std::fs::write(here.join("names.csv"), "Aeg,how old\n").expect("writes");
+    refused(here, &[&small[..], &names, &["--arms", "ppo"]].concat(), &["eval.names", "Aeg", "LVHreport"]);
+    refused(here, &["--preset", "unseen", "--backbone", "nowhere"], &["backbone = nowhere"]);
+    refused(here, &["--preset", "unseen", "--set", "env.held_out=Lug"], &["env.held_out = Lug", "TAPVD, Lung"]);
+    let listed = ["--preset", "soybean", "--set", "env.held_out=rhizoctonia-root-rot"];
+    refused(here, &listed, &["env.held_out", "drawn without end"]);
 }

@@ -30,12 +30,7 @@ pub(super) struct DqnActor {
 }
 
 impl DqnActor {
-    pub fn new(
-        config: &DqnConfig,
-        returns: Returns,
-        net: Box<dyn Predictor>,
-        answers: Option<AnswerGroup>,
-    ) -> Self {
+    pub fn new(config: &DqnConfig, returns: Returns, net: Box<dyn Predictor>, answers: Option<AnswerGroup>) -> Self {
         let (scored, outputs, values) = (Vec::new(), Outputs::default(), Vec::new());
         Self { returns, net, noisy: config.net.noisy, epsilon: 1.0, answers, scored, outputs, values }
     }

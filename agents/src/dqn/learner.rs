@@ -279,7 +279,9 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
         self.progress.guards.parameters(self.net.updates(), net.params.iter())?;
         let epsilon = self.epsilon() as f32;
         let checksum = format!("{}+{EPSILON}={epsilon}", net.checksum);
-        if let Some(published) = self.published.as_ref().filter(|p| p.checksum == checksum) {
+        // One with vectors of further texts is made anew.
+        let known = self.published.as_ref().filter(|p| texts.is_empty() && p.checksum == checksum);
+        if let Some(published) = known {
             return Ok(Arc::clone(published));
         }
         if self.progress.checksum != checksum {

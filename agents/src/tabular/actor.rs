@@ -35,7 +35,8 @@ impl TabularActor {
             return Err(Error::State(format!("state {state}, the table has {states}")));
         }
         if !legal.is_empty() && (legal.len() != actions || !legal.contains(&true)) {
-            let message = format!("{} of {actions} actions with a mask, expected all and one of them legal", legal.len());
+            let message =
+                format!("{} of {actions} actions with a mask, expected all and one of them legal", legal.len());
             return Err(Error::State(message));
         }
         let q = self.table.legal_row(state, legal);

@@ -193,9 +193,7 @@ impl TabularLearner {
         let off_policy = self.config.algorithm == TabularAlgorithm::QLambda;
         let (value, goes_on) = match next_action {
             _ if step.status == Status::Terminated => (0.0, false),
-            Some(action) if off_policy => {
-                (max(&row), self.table.is_greedy(step.next_state, &step.next_legal, action))
-            }
+            Some(action) if off_policy => (max(&row), self.table.is_greedy(step.next_state, &step.next_legal, action)),
             Some(action) => (row[action as usize], true),
             None if off_policy => (max(&row), false),
             None => (self.policy().value(&row), false),

@@ -133,9 +133,7 @@ impl AgentSettings {
     #[must_use]
     pub fn observations_held(&self, family: Family, env_steps: u64) -> usize {
         match family {
-            Family::Value(_) | Family::Sac => {
-                self.buffer_size.min(usize::try_from(env_steps).unwrap_or(usize::MAX))
-            }
+            Family::Value(_) | Family::Sac => self.buffer_size.min(usize::try_from(env_steps).unwrap_or(usize::MAX)),
             _ => self.num_envs.saturating_mul(self.num_steps),
         }
     }

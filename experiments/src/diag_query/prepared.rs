@@ -33,7 +33,8 @@ pub const SPLIT: SplitInfo = SplitInfo { name: "test", measured_on: "patients ne
 pub const RENAMED: SplitInfo = SplitInfo { name: "renamed", measured_on: "the same patients, in other words" };
 
 /// Patients with diagnoses that are held out of training.
-pub const HELD_OUT: SplitInfo = SplitInfo { name: "held_out", measured_on: "patients with diagnoses never met in training" };
+pub const HELD_OUT: SplitInfo =
+    SplitInfo { name: "held_out", measured_on: "patients with diagnoses never met in training" };
 
 /// Units of the measures beside the return; what has none is left out.
 const UNITS: &[(&str, &str)] = &[
@@ -80,6 +81,7 @@ impl DiagQueryStudy {
         let (plan, json) = (config.plan(arms), json.clone());
         let mut study = Self { json, plan, hashes, config, world, fixed: Vec::new(), weights, device };
         let patients = study.world.patients(0)?;
+        study.world.check_names(&patients.test)?;
         limits::check_problem(&patients.test, &study.config, study.world.t_max())?;
         // A planner's environment first: it finds what is wrong with the problem even if no arm learns.
         study.world.planning(&patients.test, false)?;

@@ -74,7 +74,8 @@ pub fn measure(
         theta = Some(chosen);
     }
     let (mut found, details) = measurement(player.problem, &played, t_max, sizes.stories)?;
-    let details = Details { theta, accuracy_at_k_without_stopping: without_stopping, ..details };
+    let lambda = Some(world.lambda());
+    let details = Details { theta, lambda, accuracy_at_k_without_stopping: without_stopping, ..details };
     found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
     found.metrics.extend(theta.filter(|t| *t <= 1.0).map(|t| ("threshold".to_owned(), t)));
     Ok(found)

@@ -158,7 +158,7 @@ impl Task for QueryTask<'_> {
         let played = self.play((problem, split == RENAMED.name), actor, &snapshot, &episodes, stop)?;
         let (mut found, details): (Measurement, Details) =
             measurement(problem, &played, self.world.t_max(), self.stories)?;
-        let details = Details { theta, ..details };
+        let details = Details { theta, lambda: Some(self.world.lambda()), ..details };
         found.metrics.extend(theta.map(|theta| ("threshold".to_owned(), theta)));
         found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
         Ok(found)

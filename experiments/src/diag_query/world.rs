@@ -154,6 +154,28 @@ impl World {
         }
     }
 
+    /// That whatever is renamed or held out is there.
+    ///
+    /// # Errors
+    /// [`crate::failure::BadInput`] naming the setting and the first id that is unknown.
+    pub fn check_names(&self, problem: &Problem) -> Result<()> {
+        let diagnoses: Vec<&str> = problem.diagnoses.iter().map(|d| d.id.as_str()).collect();
+        let findings: Vec<&str> = problem.findings.iter().map(|f| f.id.as_str()).collect();
+        let shown = |ids: &[&str]| ids.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+        if let Some(id) = self.held_out.iter().find(|id| !diagnoses.contains(&id.as_str())) {
+            let all = shown(&diagnoses);
+            return Err(bad_input(format!("env.held_out = {id}: there is no such diagnosis, expected some of {all}")));
+        }
+        let known = |id: &&String| diagnoses.contains(&id.as_str()) || findings.contains(&id.as_str());
+        if let Some(id) = self.base.synonyms.keys().find(|id| !known(id)) {
+            let all = shown(&[&findings[..], &diagnoses].concat());
+            return Err(bad_input(format!(
+                "eval.names: there is no finding or diagnosis {id}, expected some of {all}"
+            )));
+        }
+        Ok(())
+    }
+
     /// The same patients, those with diagnoses that are held out apart from training and validation.
     fn hold_out(&self, patients: Patients) -> Result<Patients> {
         if self.held_out.is_empty() {
@@ -162,7 +184,8 @@ impl World {
         // Names that are none are refused by the environment; here they are held out in vain.
         let select = |problem: &Arc<Problem>, held_out: bool| -> Result<Arc<Problem>> {
             let kept = problem.diagnoses.iter().map(|d| self.held_out.contains(&d.id) == held_out).collect();
-            let source = Selected::new(Arc::clone(&problem.source), kept).map_err(|e| bad_input(format!("env.held_out: {e}")))?;
+            let source = Selected::new(Arc::clone(&problem.source), kept)
+                .map_err(|e| bad_input(format!("env.held_out: {e}")))?;
             Ok(Arc::new(Problem { source: Arc::new(source), ..(**problem).clone() }))
         };
         // A list of training cases has none of them already.
@@ -246,6 +269,12 @@ impl World {
             config = DiagQueryConfig { t_max: problem.findings.len().max(1), budget: None, lambda: 0.0, ..config };
         }
         Ok(DiagQuery::new(Arc::clone(problem), config)?)
+    }
+
+    /// Price of a cost unit.
+    #[must_use]
+    pub fn lambda(&self) -> f64 {
+        self.base.lambda
     }
 
     /// Most questions of an episode.
