@@ -55,7 +55,11 @@ pub fn build_block_table(
 ) -> Result<Box<dyn Agent<CandidateObs, Slate>>> {
     let config = settings.tabular(algorithm, setup.learning.env_steps);
     let agent = BlockTableAgent::new(&config, blocks, setup.spec, &setup.seed);
-    Ok(Box::new(agent.map_err(|e| of_arm(arm, "agent.", e))?))
+    Ok(Box::new(agent.map_err(|error| {
+        // The size of the table is a matter of what is shown, not of a setting of agents.
+        let section = if matches!(&error, Error::Config { key, .. } if key == "env") { "" } else { "agent." };
+        of_arm(arm, section, error)
+    })?))
 }
 
 /// The agent of an arm that learns a table, over a budget of `env_steps`; `None` for arms that see candidates.
