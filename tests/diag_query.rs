@@ -433,7 +433,7 @@ fn agents_that_read_meet_other_words_and_unknown_diseases() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let here = folder.path();
     tiny_bert(&here.join("bert"), |_| {});
-    let small = ["--preset", "unseen", "--backbone", "bert", "--set", "seeds=1", "--set", "train.env_steps=600"];
+    let small = ["--preset", "unseen", "--backbone", "bert", "--set", "seeds=1", "--set", "train.env_steps=1200"];
     let arms =
         "random,dqn+text,deep_sarsa+text,vanilla+text,ppo+text,ppo+text:lora,dqn+text:full,supervised+text,ppo+vector";
     let few = ["--set", "eval.episodes=20", "--set", "eval.validation_episodes=10", "--set", "eval.curve_points=1"];

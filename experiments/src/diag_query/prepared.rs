@@ -107,7 +107,10 @@ impl DiagQueryStudy {
     fn build(&self, trial: &TrialId, patients: &Patients, stop: &Stop) -> retune::Result<Box<QueryAgent>> {
         let (arm, settings) = (&trial.arm, self.settings(&trial.arm)?);
         let env = self.world.training(patients, self.config.view(arm))?;
-        let learning = LearningConfig { env_steps: self.plan.train.env_steps, ..LearningConfig::default() };
+        // Only the budget is used, but all of it is checked where there are texts.
+        let (env_steps, plain) = (self.plan.train.env_steps, LearningConfig::default());
+        let learning_starts = plain.learning_starts.min(env_steps.saturating_sub(1));
+        let learning = LearningConfig { env_steps, learning_starts, ..plain };
         let text = self.text(trial, &env, stop)?;
         let seed = TrialSeeds::new(self.plan.seed, trial.seed).agent();
         let setup = Setup { learning: &learning, spec: env.spec(), text: text.as_ref(), device: &self.device, seed };
@@ -180,7 +183,7 @@ impl Prepared for DiagQueryStudy {
 
     fn backbone(&self, arm: &Arm) -> String {
         let view = self.config.view(arm);
-        if !arm.algorithm.trains {
+        if arm.is_policy() {
             return "none".to_owned();
         }
         match view {
