@@ -279,7 +279,7 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
         self.progress.guards.parameters(self.net.updates(), net.params.iter())?;
         let epsilon = self.epsilon() as f32;
         let checksum = format!("{}+{EPSILON}={epsilon}", net.checksum);
-        // One with vectors of further texts is made anew.
+        // One with the vectors of other texts, which a measurement asks for, is made anew and not kept.
         let known = self.published.as_ref().filter(|p| texts.is_empty() && p.checksum == checksum);
         if let Some(published) = known {
             return Ok(Arc::clone(published));
@@ -292,7 +292,9 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
         params.insert(EPSILON.to_owned(), Tensor::new(&[epsilon], &Device::Cpu)?);
         let features = net.features.clone();
         let snapshot = Arc::new(Snapshot { version: self.progress.version, checksum, params, features });
-        self.published = Some(Arc::clone(&snapshot));
+        if texts.is_empty() {
+            self.published = Some(Arc::clone(&snapshot));
+        }
         Ok(snapshot)
     }
 
