@@ -181,7 +181,7 @@ impl World {
         if self.held_out.is_empty() {
             return Ok(patients);
         }
-        // Names that are none are refused by the environment; here they are held out in vain.
+        self.check_names(&patients.test)?;
         let select = |problem: &Arc<Problem>, held_out: bool| -> Result<Arc<Problem>> {
             let kept = problem.diagnoses.iter().map(|d| self.held_out.contains(&d.id) == held_out).collect();
             let source = Selected::new(Arc::clone(&problem.source), kept)
