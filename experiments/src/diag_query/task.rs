@@ -125,7 +125,11 @@ impl Task for QueryTask<'_> {
         if split != RENAMED.name || self.view != View::Text {
             return Ok(Vec::new());
         }
-        Ok(self.world.measuring(&self.patients.test, self.view, true)?.shown_texts())
+        // Thresholds are chosen in the own wording, by the same snapshot.
+        let shown = |renamed: bool| -> Result<Vec<TextId>> {
+            Ok(self.world.measuring(&self.patients.test, self.view, renamed)?.shown_texts())
+        };
+        Ok([shown(false)?, shown(true)?].concat())
     }
 
     /// On validation patients, so that watching training takes nothing from the test.
