@@ -66,6 +66,22 @@ pub fn frozen(weights: &Weights, device: &Device) -> retune::Result<(Backbone, P
     Ok((Backbone::new(weights, &options(weights, TrainMode::Frozen), &mut store)?, store))
 }
 
+/// That no text is cut: what stands behind the longest that the encoder reads would be lost without a word.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] quoting the first text that is too long; whatever the tokenizer fails on.
+pub fn check_lengths(weights: &Weights, texts: &TextTable, device: &Device) -> Result<()> {
+    let (backbone, most) = (frozen(weights, device)?.0, options(weights, TrainMode::Frozen).max_length);
+    for text in texts.as_slice() {
+        // One that fills the room exactly cannot be told from one that was cut.
+        if backbone.tokenize(&[text])?[0].ids().len() >= most {
+            let begin: String = text.chars().take(60).collect();
+            return Err(bad_input(format!("text `{begin}…`: too long to be read, expected fewer than {most} tokens")));
+        }
+    }
+    Ok(())
+}
+
 /// Vectors `[texts, width]`, row by row, and the width.
 ///
 /// # Errors

@@ -283,6 +283,15 @@ pub struct DiagQueryArgs {
     /// Your own recorded dialogues in JSON.
     #[arg(long, value_name = "FILE.json")]
     pub dialogues: Option<String>,
+    /// Your own rates, how often a disease shows a finding, in CSV or JSON.
+    #[arg(long, value_name = "FILE.csv|json")]
+    pub rates: Option<String>,
+    /// Human Phenotype Ontology: the folder with phenotype.hpoa and hp.obo, or these two files. See --preset hpo.
+    #[arg(long, value_name = "DIR|FILE.hpoa,FILE.obo")]
+    pub hpo: Option<String>,
+    /// DDXPlus: the folder with release_evidences.json, release_conditions.json and patients. See --preset ddxplus.
+    #[arg(long, value_name = "DIR")]
+    pub ddxplus: Option<String>,
     /// Text encoder of arms that read: `embedded`, `random` or the folder of a Hugging Face BERT.
     #[arg(long, value_name = "embedded|random|DIR")]
     pub backbone: Option<String>,
@@ -300,6 +309,9 @@ impl DiagQueryArgs {
             ("--cases", "data.cases", &self.cases),
             ("--diagnosis", "data.diagnosis", &self.diagnosis),
             ("--dialogues", "data.dialogues", &self.dialogues),
+            ("--rates", "data.rates", &self.rates),
+            ("--hpo", "data.hpo", &self.hpo),
+            ("--ddxplus", "data.ddxplus", &self.ddxplus),
             ("--backbone", "backbone", &self.backbone),
         ])
     }

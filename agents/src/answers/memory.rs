@@ -8,7 +8,8 @@ use retune::rng::StreamRng;
 use retune::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// The states in which the last `capacity` labelled episodes gave their answer, with their labels, in flat columns.
+/// The states in which the last `capacity` labelled episodes gave their answer, or all of their states, with their labels,
+/// in flat columns.
 ///
 /// A rule that shows only where several answers come together is seen in few episodes of a round, and a classifier
 /// forgets it until it comes again; from a memory it is learnt by many passes. Only the state of the answer is kept:
@@ -39,15 +40,27 @@ impl LabelMemory {
 
     /// Takes in the last state of every episode of `rows`.
     pub fn push(&mut self, batcher: &Batcher, rows: &LabelledRows) {
-        for row in (0..rows.len()).filter(|&row| !rows.goes_on[row]) {
-            let at = self.header.next;
-            batcher.copy_row(&rows.obs, row, &mut self.obs, at);
-            match self.labels.get_mut(at) {
-                Some(label) => *label = rows.labels[row],
-                None => self.labels.push(rows.labels[row]),
-            }
-            self.header.next = (at + 1) % self.header.capacity;
+        (0..rows.len()).filter(|&row| !rows.goes_on[row]).for_each(|row| self.keep(batcher, rows, row));
+    }
+
+    /// Takes in every state of `rows`.
+    pub fn push_all(&mut self, batcher: &Batcher, rows: &LabelledRows) {
+        (0..rows.len()).for_each(|row| self.keep(batcher, rows, row));
+    }
+
+    fn keep(&mut self, batcher: &Batcher, rows: &LabelledRows, row: usize) {
+        let at = self.header.next;
+        batcher.copy_row(&rows.obs, row, &mut self.obs, at);
+        match self.labels.get_mut(at) {
+            Some(label) => *label = rows.labels[row],
+            None => self.labels.push(rows.labels[row]),
         }
+        self.header.next = (at + 1) % self.header.capacity;
+    }
+
+    /// What is drawn from.
+    pub fn stream(&mut self) -> &mut StreamRng {
+        &mut self.header.rng
     }
 
     /// Replaces `obs` and `labels` by `count` states drawn uniformly with replacement; none if it is empty.

@@ -3,6 +3,7 @@
 use super::DqnConfig;
 use super::returns::Returns;
 use crate::acting::{check_streams, number};
+use crate::answers::AnswerGroup;
 use crate::net::{Outputs, Predictor};
 use crate::targets::best_action;
 use retune::agent::{Actor, Decision, Mode, Snapshot};
@@ -21,15 +22,43 @@ pub(super) struct DqnActor {
     /// Whether noisy layers explore.
     noisy: bool,
     epsilon: f64,
+    /// Answers that are drawn as one where actions are random.
+    answers: Option<AnswerGroup>,
     scored: Vec<Arc<CandidateObs>>,
     outputs: Outputs,
     values: Vec<f32>,
 }
 
 impl DqnActor {
-    pub fn new(config: &DqnConfig, returns: Returns, net: Box<dyn Predictor>) -> Self {
+    pub fn new(config: &DqnConfig, returns: Returns, net: Box<dyn Predictor>, answers: Option<AnswerGroup>) -> Self {
         let (scored, outputs, values) = (Vec::new(), Outputs::default(), Vec::new());
-        Self { returns, net, noisy: config.net.noisy, epsilon: 1.0, scored, outputs, values }
+        Self { returns, net, noisy: config.net.noisy, epsilon: 1.0, answers, scored, outputs, values }
+    }
+
+    /// A random action and its probability: the legal candidates alike, answers together as much as one question.
+    fn explore(&self, mask: &[bool], rng: &mut StreamRng) -> Result<(usize, f64)> {
+        let (questions, answers) = self.legal(mask)?;
+        let kinds = questions.len() + usize::from(!answers.is_empty());
+        let draw = rng.below(kinds);
+        let action = match questions.get(draw) {
+            Some(&question) => question,
+            None => answers[rng.below(answers.len())],
+        };
+        Ok((action, self.explored(mask, action)?))
+    }
+
+    /// Probability of an action where actions are random.
+    fn explored(&self, mask: &[bool], action: usize) -> Result<f64> {
+        let (questions, answers) = self.legal(mask)?;
+        let one = 1.0 / (questions.len() + usize::from(!answers.is_empty())) as f64;
+        Ok(if answers.contains(&action) { one / answers.len() as f64 } else { one })
+    }
+
+    /// Legal candidates: those drawn alike, and answers that are drawn as one.
+    fn legal(&self, mask: &[bool]) -> Result<(Vec<usize>, Vec<usize>)> {
+        let is_answer = |i: &usize| self.answers.as_ref().is_some_and(|group| group.range().contains(i));
+        let (answers, questions): (Vec<usize>, Vec<usize>) = (0..mask.len()).filter(|&i| mask[i]).partition(is_answer);
+        if questions.is_empty() && answers.is_empty() { Err(no_legal_action()) } else { Ok((questions, answers)) }
     }
 
     /// The legal candidate with the largest value in row `row` of the outputs.
@@ -69,18 +98,14 @@ impl Actor<CandidateObs, Slate> for DqnActor {
         let mut row = 0;
         let mut decisions = Vec::with_capacity(obs.len());
         for (i, o) in obs.iter().enumerate() {
-            let legal = o.mask.iter().filter(|&&m| m).count();
-            if legal == 0 {
-                return Err(no_legal_action());
-            }
-            let explored = epsilon / legal as f64;
             let (action, probability) = if explores[i] {
-                let draw = rngs[i].below(legal);
-                let action = (0..o.mask.len()).filter(|&a| o.mask[a]).nth(draw).ok_or_else(no_legal_action)?;
-                (action, explored)
+                let (action, drawn) = self.explore(&o.mask, &mut rngs[i])?;
+                (action, epsilon * drawn)
             } else {
                 row += 1;
-                (self.greedy(row - 1, &o.mask)?, 1.0 - epsilon + explored)
+                let action = self.greedy(row - 1, &o.mask)?;
+                let drawn = if epsilon > 0.0 { self.explored(&o.mask, action)? } else { 0.0 };
+                (action, 1.0 - epsilon + epsilon * drawn)
             };
             decisions.push(Decision { action: Slate(vec![action as u32]), log_prob: probability.ln() as f32 });
         }

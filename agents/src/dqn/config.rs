@@ -135,6 +135,12 @@ pub struct DqnConfig {
     pub distribution: Distribution,
     /// Loss on the TD error of `distribution` mean.
     pub loss: TdLoss,
+    /// Weight of the loss by which the labels of finished episodes teach the values of all answers in all of their states,
+    /// from 0; above 0, all answers together are drawn as often as one question where actions are random. Needs an env
+    /// that says which candidates are answers and reveals labels.
+    pub label_coef: f64,
+    /// Labelled states kept; 0 is `buffer_size`.
+    pub label_memory: usize,
     /// Share of the learning rate that is left at the end of the budget, falling linearly; 1 is a constant rate.
     pub learning_rate_end: f64,
     /// Network and optimizer. Noisy layers (Fortunato et al., arXiv:1706.10295) are `net.noisy`.
@@ -159,6 +165,8 @@ impl Default for DqnConfig {
             prioritized: None,
             distribution: Distribution::Mean,
             loss: TdLoss::Huber { delta: 1.0 },
+            label_coef: 0.0,
+            label_memory: 0,
             learning_rate_end: 1.0,
             net: NetConfig {
                 hidden: vec![64, 64],
@@ -231,6 +239,9 @@ impl DqnConfig {
             within(&key("prioritized.beta"), prioritized.beta, 0.0, 1.0)?;
         }
         self.loss.validate(&key("loss"))?;
+        if !(self.label_coef.is_finite() && self.label_coef >= 0.0) {
+            return Err(Error::config(&key("label_coef"), self.label_coef, "must be a finite number from 0"));
+        }
         within(&key("learning_rate_end"), self.learning_rate_end, 0.0, 1.0)?;
         self.validate_combinations(&key)?;
         self.net.validate().map_err(|e| within_section(section, e))
@@ -339,6 +350,7 @@ mod tests {
         let cases = [
             (DqnConfig { gamma: 1.5, ..good.clone() }, "dqn.gamma = 1.5"),
             (DqnConfig { gamma: f64::NAN, ..good.clone() }, "dqn.gamma = NaN"),
+            (DqnConfig { label_coef: -1.0, ..good.clone() }, "dqn.label_coef = -1"),
             (DqnConfig { n_step: 0, ..good.clone() }, "dqn.n_step = 0"),
             (
                 DqnConfig { n_step: 200_000, ..good.clone() },

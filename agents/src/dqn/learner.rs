@@ -2,10 +2,12 @@
 
 use super::DqnConfig;
 use super::actor::EPSILON;
+use super::hindsight::Hindsight;
 use super::objective::{Comparison, Measured, Objective};
 use super::returns::Returns;
+use crate::answers::AnswerGroup;
 use crate::learning::{Guards, Setup};
-use crate::net::{self, Head, Network, Outputs, Weights};
+use crate::net::{self, Batcher, Head, Network, Outputs, Weights};
 use crate::q_learning::TargetNetwork;
 use candle_core::{Device, Tensor};
 use retune::agent::{Learner, Ledger, Metrics, Rollout, Snapshot, Stop};
@@ -27,6 +29,9 @@ pub(super) struct DqnLearner {
     memory: DecisionReplay,
     memory_config: DecisionReplayConfig,
     objective: Objective,
+    /// The answers and what labels say of them, where labels are used.
+    answers: Option<AnswerGroup>,
+    hindsight: Option<Hindsight>,
     progress: Progress,
     published: Option<Arc<Snapshot>>,
     /// Outputs that are used again: at the state, at the next state for valuing and for choosing, and gradients.
@@ -70,6 +75,8 @@ impl DqnLearner {
         let memory_config = memory_config(config, setup);
         let memory = DecisionReplay::new(setup.spec, &memory_config)?;
         let objective = Objective::new(config, Returns::new(config)?);
+        let answers = answers(setup, config, section)?;
+        let hindsight = answers.as_ref().map(|group| hindsight(setup, config, group)).transpose()?;
         let progress = Progress {
             config: config.clone(),
             budget,
@@ -89,10 +96,17 @@ impl DqnLearner {
             memory,
             memory_config,
             objective,
+            answers,
+            hindsight,
             progress,
             published: None,
             buffers: Default::default(),
         })
+    }
+
+    /// The answers, where labels are used.
+    pub fn answers(&self) -> Option<AnswerGroup> {
+        self.answers.clone()
     }
 
     pub fn network(&self) -> &dyn Network {
@@ -106,7 +120,7 @@ impl DqnLearner {
 
     #[cfg(test)]
     pub fn replay_update(&mut self) -> Result<()> {
-        self.update(&Stop::new()).map(|_| ())
+        self.update(&Stop::new()).map(drop)
     }
 
     /// Share of the budget that is spent.
@@ -120,16 +134,20 @@ impl DqnLearner {
 
     /// One update. If it fails on a number that is not finite, the learner is as it was before: saved then, it fails
     /// again in the same way when loaded, which makes every failure one that can be looked into.
-    fn update(&mut self, stop: &Stop) -> Result<(Measured, f64)> {
+    fn update(&mut self, stop: &Stop) -> Result<Updated> {
         let streams = (self.progress.replay.clone(), self.progress.noise.clone());
+        let labels = self.hindsight.as_mut().map(|hindsight| hindsight.stream().clone());
         let done = self.try_update(stop);
         if matches!(done, Err(Error::NonFinite { .. })) {
             (self.progress.replay, self.progress.noise) = streams;
+            if let (Some(hindsight), Some(labels)) = (&mut self.hindsight, labels) {
+                *hindsight.stream() = labels;
+            }
         }
         done
     }
 
-    fn try_update(&mut self, stop: &Stop) -> Result<(Measured, f64)> {
+    fn try_update(&mut self, stop: &Stop) -> Result<Updated> {
         let beta = self.config.beta(self.share());
         let batch = self.memory.sample(self.config.batch_size, beta, &mut self.progress.replay)?;
         let update = self.net.updates();
@@ -165,11 +183,15 @@ impl DqnLearner {
             return Err(Error::NonFinite { name: "loss".into(), update, detail });
         }
         self.net.backward(grads)?;
+        let label_loss = match &mut self.hindsight {
+            Some(hindsight) => hindsight.backward(self.net.as_mut(), &mut self.objective, self.config.batch_size)?,
+            None => None,
+        };
         let factor = self.config.learning_rate_factor(self.progress.env_steps as f64 / self.budget as f64);
         let report = self.net.step(factor, stop)?;
         self.memory.update_priorities(&batch.positions, &measured.errors)?;
         self.follow()?;
-        Ok((measured, report.grad_norm))
+        Ok(Updated { measured, label_loss, grad_norm: report.grad_norm })
     }
 
     /// Lets the target network follow.
@@ -194,7 +216,7 @@ impl DqnLearner {
         let count = phases * self.config.gradient_steps;
         for _ in 0..count {
             stop.check()?;
-            let (measured, grad_norm) = self.update(stop)?;
+            let Updated { measured, label_loss, grad_norm } = self.update(stop)?;
             let error = measured.errors.iter().map(|e| f64::from(e.abs())).sum::<f64>() / measured.errors.len() as f64;
             let values = [
                 ("loss", measured.loss),
@@ -206,6 +228,9 @@ impl DqnLearner {
             for (name, value) in values {
                 *metrics.entry(name.into()).or_insert(0.0) += value / count as f64;
             }
+            if let Some(loss) = label_loss {
+                *metrics.entry("label_loss".into()).or_insert(0.0) += loss / count as f64;
+            }
         }
         self.progress.phases += phases;
         if let Some(&q) = metrics.get("q") {
@@ -215,6 +240,24 @@ impl DqnLearner {
         }
         Ok(metrics)
     }
+}
+
+/// What one update measured.
+struct Updated {
+    measured: Measured,
+    label_loss: Option<f64>,
+    grad_norm: f64,
+}
+
+fn answers(setup: &Setup<'_>, config: &DqnConfig, section: &str) -> Result<Option<AnswerGroup>> {
+    let (key, coef) = (format!("{section}.label_coef"), config.label_coef);
+    (coef > 0.0).then(|| AnswerGroup::new(net::candidates(setup.spec)?, &key, coef)).transpose()
+}
+
+fn hindsight(setup: &Setup<'_>, config: &DqnConfig, group: &AnswerGroup) -> Result<Hindsight> {
+    let batcher = Batcher::new(net::candidates(setup.spec)?);
+    let states = if config.label_memory > 0 { config.label_memory } else { config.buffer_size };
+    Ok(Hindsight::new(group.clone(), batcher, config.label_coef, states, setup.seed.child("labels").rng()))
 }
 
 fn memory_config(config: &DqnConfig, setup: &Setup<'_>) -> DecisionReplayConfig {
@@ -236,7 +279,9 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
         self.progress.guards.parameters(self.net.updates(), net.params.iter())?;
         let epsilon = self.epsilon() as f32;
         let checksum = format!("{}+{EPSILON}={epsilon}", net.checksum);
-        if let Some(published) = self.published.as_ref().filter(|p| p.checksum == checksum) {
+        // One with the vectors of other texts, which a measurement asks for, is made anew and not kept.
+        let known = self.published.as_ref().filter(|p| texts.is_empty() && p.checksum == checksum);
+        if let Some(published) = known {
             return Ok(Arc::clone(published));
         }
         if self.progress.checksum != checksum {
@@ -247,7 +292,9 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
         params.insert(EPSILON.to_owned(), Tensor::new(&[epsilon], &Device::Cpu)?);
         let features = net.features.clone();
         let snapshot = Arc::new(Snapshot { version: self.progress.version, checksum, params, features });
-        self.published = Some(Arc::clone(&snapshot));
+        if texts.is_empty() {
+            self.published = Some(Arc::clone(&snapshot));
+        }
         Ok(snapshot)
     }
 
@@ -256,6 +303,9 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
             self.progress.guards.reward(step.reward);
         }
         self.memory.push(&rollout)?;
+        if let Some(hindsight) = &mut self.hindsight {
+            self.net.ledger_mut().labels += hindsight.take_in(&rollout)?;
+        }
         let steps = rollout.env_steps() as u64;
         self.progress.env_steps += steps;
         self.net.ledger_mut().env_steps += steps;
@@ -273,6 +323,9 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
     fn save(&self, state: &mut StateDict, prefix: &str) -> Result<()> {
         self.net.save(state, &format!("{prefix}net."))?;
         self.memory.save(state, prefix)?;
+        if let Some(hindsight) = &self.hindsight {
+            hindsight.save(state, &format!("{prefix}labels."))?;
+        }
         state.put(format!("{prefix}dqn"), &self.progress)
     }
 
@@ -287,9 +340,11 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
         }
         let mut memory = DecisionReplay::new(&self.spec, &self.memory_config)?;
         memory.load(state, prefix)?;
+        let labels = format!("{prefix}labels.");
+        let hindsight = self.hindsight.as_ref().map(|now| now.restored(state, &labels)).transpose()?;
         // The last that can fail, and it changes nothing if it does.
         self.net.load(state, &format!("{prefix}net."))?;
-        (self.memory, self.progress, self.published) = (memory, progress, None);
+        (self.memory, self.hindsight, self.progress, self.published) = (memory, hindsight, progress, None);
         Ok(())
     }
 }

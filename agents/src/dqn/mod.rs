@@ -3,11 +3,12 @@
 //!
 //! Metrics, means over the updates of a round: `loss`, with its importance weights; `td_error`, mean size of what
 //! priorities are made of (|Q − target|, or the loss of a distribution); `q`, mean Q(s, a); `target`, mean of what it
-//! is compared with; `grad_norm` before clipping; and at the end of the round `epsilon` and `memory`, the transitions
+//! is compared with; `label_loss`, where labels are used; `grad_norm` before clipping; and at the end of the round `epsilon` and `memory`, the transitions
 //! held.
 
 mod actor;
 mod config;
+mod hindsight;
 mod learner;
 mod objective;
 mod returns;
@@ -77,7 +78,7 @@ impl DqnAgent {
 impl Agent<CandidateObs, Slate> for DqnAgent {
     fn make_actor(&self) -> Result<Box<dyn Actor<CandidateObs, Slate>>> {
         let net = self.learner.network().predictor()?;
-        Ok(Box::new(DqnActor::new(&self.config, Returns::new(&self.config)?, net)))
+        Ok(Box::new(DqnActor::new(&self.config, Returns::new(&self.config)?, net, self.learner.answers())))
     }
 
     fn learner(&mut self) -> &mut dyn Learner<CandidateObs, Slate> {

@@ -79,15 +79,7 @@ impl Objective {
             let outputs = &with.outputs[start..start + width];
             let grad = &mut grads[start..start + width];
             let reward = f64::from(with.batch.reward[b]);
-            let (loss, error, target) = match self.returns {
-                Returns::Mean => self.compare_mean(reward, f64::from(discount), next, outputs, grad),
-                Returns::Categorical(_) => self.compare_categorical(reward, f64::from(discount), next, outputs, grad),
-                Returns::Quantiles { kappa, .. } => {
-                    self.quantile_targets(reward, f64::from(discount), next);
-                    let loss = quantile_huber(outputs, &self.target, kappa, grad);
-                    (loss, loss, self.target.iter().sum::<f64>() / self.target.len() as f64)
-                }
-            };
+            let (loss, error, target) = self.compare_one(reward, f64::from(discount), next, outputs, grad);
             let weight = f64::from(with.batch.weights[b]);
             let scale = (weight / size as f64) as f32;
             grad.iter_mut().for_each(|g| *g *= scale);
@@ -97,6 +89,31 @@ impl Objective {
             measured.errors.push(error as f32);
         }
         Ok(measured)
+    }
+
+    /// Loss of the outputs of one candidate against an ending that brings `reward`; writes its gradient.
+    pub fn compare_ending(&mut self, reward: f64, outputs: &[f32], grad: &mut [f32]) -> f64 {
+        self.compare_one(reward, 0.0, &[], outputs, grad).0
+    }
+
+    /// Loss, error and target of the outputs of one candidate; writes the gradient of the loss.
+    fn compare_one(
+        &mut self,
+        reward: f64,
+        discount: f64,
+        next: &[f32],
+        outputs: &[f32],
+        grad: &mut [f32],
+    ) -> (f64, f64, f64) {
+        match self.returns {
+            Returns::Mean => self.compare_mean(reward, discount, next, outputs, grad),
+            Returns::Categorical(_) => self.compare_categorical(reward, discount, next, outputs, grad),
+            Returns::Quantiles { kappa, .. } => {
+                self.quantile_targets(reward, discount, next);
+                let loss = quantile_huber(outputs, &self.target, kappa, grad);
+                (loss, loss, self.target.iter().sum::<f64>() / self.target.len() as f64)
+            }
+        }
     }
 
     /// Probabilities of the candidates at the next state under the policy that the target is for.

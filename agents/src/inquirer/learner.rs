@@ -181,7 +181,9 @@ impl Learner<CandidateObs, Slate> for InquirerLearner {
         let threshold = self.progress.threshold as f32;
         let numbers: Vec<String> = gains.iter().chain(&costs).map(|x| format!("{:08x}", x.to_bits())).collect();
         let checksum = format!("{}+{THRESHOLD}={threshold}+{}", net.checksum, numbers.concat());
-        if let Some(published) = self.published.as_ref().filter(|p| p.checksum == checksum) {
+        // One with the vectors of other texts, which a measurement asks for, is made anew and not kept.
+        let known = self.published.as_ref().filter(|p| texts.is_empty() && p.checksum == checksum);
+        if let Some(published) = known {
             return Ok(Arc::clone(published));
         }
         if self.progress.checksum != checksum {
@@ -195,7 +197,9 @@ impl Learner<CandidateObs, Slate> for InquirerLearner {
         }
         let features = net.features.clone();
         let snapshot = Arc::new(Snapshot { version: self.progress.version, checksum, params, features });
-        self.published = Some(Arc::clone(&snapshot));
+        if texts.is_empty() {
+            self.published = Some(Arc::clone(&snapshot));
+        }
         Ok(snapshot)
     }
 

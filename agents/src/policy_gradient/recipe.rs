@@ -86,11 +86,7 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let key = |name: &str| format!("{}.{name}", self.name);
         within(&key("gamma"), self.gamma, 0.0, 1.0)?;
-        for (name, value) in [
-            ("vf_coef", self.vf_coef),
-            ("ent_coef", self.ent_coef),
-            ("kl_coef", self.kl_coef),
-        ] {
+        for (name, value) in [("vf_coef", self.vf_coef), ("ent_coef", self.ent_coef), ("kl_coef", self.kl_coef)] {
             within(&key(name), value, 0.0, f64::MAX)?;
         }
         self.labels.validate(self.name, self.has_values())?;

@@ -27,7 +27,7 @@ fn bootstrap(last: &Move, ahead: Ahead, policy: EpsilonGreedy, q: &QTable) -> f6
     match (last.status, ahead) {
         (Status::Terminated, _) => 0.0,
         (Status::Running, Ahead::Action(action)) => q.get(last.next_state, action),
-        (Status::Running | Status::Truncated, _) => policy.value(q.row(last.next_state)),
+        (Status::Running | Status::Truncated, _) => policy.value(&q.legal_row(last.next_state, &last.next_legal)),
     }
 }
 
@@ -38,9 +38,9 @@ pub fn tree_target(steps: &[Move], policy: EpsilonGreedy, q: &QTable, gamma: f64
     let mut target = steps.last().map_or(0.0, |last| last.reward + gamma * value);
     for pair in steps.windows(2).rev() {
         let (step, taken) = (&pair[0], &pair[1]);
-        let row = q.row(taken.state);
-        let probability = policy.probability(row, taken.action);
-        let others = policy.value(row) - probability * row[taken.action as usize];
+        let row = q.legal_row(taken.state, &taken.legal);
+        let probability = policy.probability(&row, taken.action);
+        let others = policy.value(&row) - probability * row[taken.action as usize];
         target = step.reward + gamma * (others + probability * target);
     }
     target

@@ -59,8 +59,12 @@ struct Saved {
 
 impl TabularLearner {
     pub(super) fn new(config: &TabularConfig, spec: &EnvSpec, seed: &Seed) -> Result<Self> {
+        Self::with_shape(config, shape(spec)?, seed)
+    }
+
+    /// For `shape` states by actions, both at least 1.
+    pub(super) fn with_shape(config: &TabularConfig, shape: (usize, usize), seed: &Seed) -> Result<Self> {
         config.validate()?;
-        let shape = shape(spec)?;
         let table = QTable::new(shape, config.initial_q);
         let other = (config.algorithm == TabularAlgorithm::DoubleQ).then(|| table.clone());
         let visits = if config.visit_exponent > 0.0 { vec![0; shape.0 * shape.1] } else { Vec::new() };
@@ -98,11 +102,11 @@ impl TabularLearner {
     fn observe(&mut self, slot: usize, step: Move) -> Result<()> {
         let mut memory = self.memories.remove(&slot).unwrap_or_default();
         match self.config.algorithm {
-            TabularAlgorithm::QLearning => self.update(&[step], Ahead::Policy),
+            TabularAlgorithm::QLearning => self.update(std::slice::from_ref(&step), Ahead::Policy),
             TabularAlgorithm::DoubleQ => self.double_update(&step),
-            TabularAlgorithm::Sarsa => self.sarsa(&mut memory, step),
-            TabularAlgorithm::ExpectedSarsa | TabularAlgorithm::TreeBackup => self.queue(&mut memory, step),
-            TabularAlgorithm::SarsaLambda | TabularAlgorithm::QLambda => self.traced(&mut memory, step),
+            TabularAlgorithm::Sarsa => self.sarsa(&mut memory, step.clone()),
+            TabularAlgorithm::ExpectedSarsa | TabularAlgorithm::TreeBackup => self.queue(&mut memory, step.clone()),
+            TabularAlgorithm::SarsaLambda | TabularAlgorithm::QLambda => self.traced(&mut memory, step.clone()),
         }
         if step.status.is_over() {
             memory = Memory::default();
@@ -117,16 +121,18 @@ impl TabularLearner {
             self.update(memory.waiting.make_contiguous(), Ahead::Action(step.action));
             memory.waiting.pop_front();
         }
+        let is_over = step.status.is_over();
         memory.waiting.push_back(step);
-        if step.status.is_over() {
+        if is_over {
             self.flush(memory);
         }
     }
 
     /// n steps complete the oldest target, and an end all of them.
     fn queue(&mut self, memory: &mut Memory, step: Move) {
+        let is_over = step.status.is_over();
         memory.waiting.push_back(step);
-        if step.status.is_over() {
+        if is_over {
             self.flush(memory);
         } else if memory.waiting.len() == self.config.n_steps {
             self.update(memory.waiting.make_contiguous(), Ahead::Policy);
@@ -162,7 +168,7 @@ impl TabularLearner {
         let (cell, alpha) = self.visit(step);
         let Some(other) = &mut self.other else { return };
         let (chosen, judge) = if self.coin.below(2) == 0 { (&mut self.table, other) } else { (other, &mut self.table) };
-        let best = argmax(chosen.row(step.next_state));
+        let best = argmax(&chosen.legal_row(step.next_state, &step.next_legal));
         let value = if step.status == Status::Terminated { 0.0 } else { judge.get(step.next_state, best) };
         let error = step.reward + self.config.gamma * value - chosen.values()[cell];
         chosen.add(cell, alpha * error);
@@ -183,14 +189,14 @@ impl TabularLearner {
 
     fn trace_update(&mut self, memory: &mut Memory, step: &Move, next_action: Option<u32>) {
         let TabularConfig { gamma, lambda, trace: kind, .. } = self.config;
-        let row = self.table.row(step.next_state);
+        let row = self.table.legal_row(step.next_state, &step.next_legal);
         let off_policy = self.config.algorithm == TabularAlgorithm::QLambda;
         let (value, goes_on) = match next_action {
             _ if step.status == Status::Terminated => (0.0, false),
-            Some(action) if off_policy => (max(row), self.table.is_greedy(step.next_state, action)),
+            Some(action) if off_policy => (max(&row), self.table.is_greedy(step.next_state, &step.next_legal, action)),
             Some(action) => (row[action as usize], true),
-            None if off_policy => (max(row), false),
-            None => (self.policy().value(row), false),
+            None if off_policy => (max(&row), false),
+            None => (self.policy().value(&row), false),
         };
         let (cell, alpha) = self.visit(step);
         let decay = if goes_on { gamma * lambda } else { 0.0 };
@@ -213,6 +219,27 @@ impl TabularLearner {
         self.ledger.updates += 1;
     }
 
+    /// Learns from the moves of a round, each with its env slot, in the order of the slots.
+    pub(super) fn take_in(&mut self, env_steps: u64, moves: impl Iterator<Item = (usize, Move)>) -> Result<Metrics> {
+        self.round = RoundTotals {
+            epsilon: self.config.epsilon.at(self.ledger.env_steps),
+            learning_rate: self.config.learning_rate.at(self.ledger.env_steps),
+            ..RoundTotals::default()
+        };
+        self.ledger.env_steps += env_steps;
+        for (slot, step) in moves {
+            self.require_known(&step)?;
+            self.observe(slot, step)?;
+        }
+        let mean = self.round.td_error / self.round.updates.max(1) as f64;
+        Ok(Metrics::from([
+            ("td_error".to_owned(), mean),
+            ("epsilon".to_owned(), self.round.epsilon),
+            ("learning_rate".to_owned(), self.round.learning_rate),
+            ("updates".to_owned(), self.ledger.updates as f64),
+        ]))
+    }
+
     fn require_finite(&self, step: &Move) -> Result<()> {
         // Every value that is not finite makes the error of the update that made it so not finite.
         if self.round.td_error.is_finite() {
@@ -224,7 +251,9 @@ impl TabularLearner {
     fn require_known(&self, step: &Move) -> Result<()> {
         let (states, actions) = self.table.shape();
         let known = |state: u32| (state as usize) < states;
-        if known(step.state) && known(step.next_state) && (step.action as usize) < actions {
+        let fits = |legal: &[bool]| legal.is_empty() || (legal.len() == actions && legal.contains(&true));
+        let masks = fits(&step.legal) && fits(&step.next_legal);
+        if known(step.state) && known(step.next_state) && (step.action as usize) < actions && masks {
             return Ok(());
         }
         Err(Error::State(format!("{step:?} in a table of {states} states and {actions} actions")))
@@ -254,26 +283,8 @@ impl Learner<u32, u32> for TabularLearner {
 
     fn learn(&mut self, rollout: Rollout<u32, u32>, stop: &Stop) -> Result<Metrics> {
         stop.check()?;
-        self.round = RoundTotals {
-            epsilon: self.config.epsilon.at(self.ledger.env_steps),
-            learning_rate: self.config.learning_rate.at(self.ledger.env_steps),
-            ..RoundTotals::default()
-        };
-        self.ledger.env_steps += rollout.env_steps() as u64;
-        for segment in &rollout.segments {
-            for transition in &segment.steps {
-                let step = Move::from(transition);
-                self.require_known(&step)?;
-                self.observe(segment.env, step)?;
-            }
-        }
-        let mean = self.round.td_error / self.round.updates.max(1) as f64;
-        Ok(Metrics::from([
-            ("td_error".to_owned(), mean),
-            ("epsilon".to_owned(), self.round.epsilon),
-            ("learning_rate".to_owned(), self.round.learning_rate),
-            ("updates".to_owned(), self.ledger.updates as f64),
-        ]))
+        let moves = rollout.segments.iter().flat_map(|s| s.steps.iter().map(|step| (s.env, Move::from(step))));
+        self.take_in(rollout.env_steps() as u64, moves)
     }
 
     fn ledger(&self) -> Ledger {

@@ -6,18 +6,26 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// One step, as numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Move {
     pub state: u32,
     pub action: u32,
     pub reward: f64,
     pub status: Status,
     pub next_state: u32,
+    /// Which actions were legal in `state`; empty where all always are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legal: Vec<bool>,
+    /// The same in `next_state`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_legal: Vec<bool>,
 }
 
 impl From<&Transition<u32, u32>> for Move {
     fn from(t: &Transition<u32, u32>) -> Self {
-        Self { state: *t.obs, action: t.action, reward: t.reward, status: t.status, next_state: *t.next_obs }
+        let (legal, next_legal) = (Vec::new(), Vec::new());
+        let (state, next_state) = (*t.obs, *t.next_obs);
+        Self { state, action: t.action, reward: t.reward, status: t.status, next_state, legal, next_legal }
     }
 }
 

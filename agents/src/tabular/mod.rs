@@ -1,7 +1,8 @@
 //! Tabular reinforcement learning: one value per state and action, for environments whose observation is the number of
 //! a state. See `README.md` here for the algorithms and their sources.
 //!
-//! [`TabularAgent`] runs in every runner. With one env slot and one step a round it is the textbook's online algorithm,
+//! [`TabularAgent`] runs in every runner; [`BlockTableAgent`] is the same for candidates whose states are one-hot blocks, with
+//! masks. With one env slot and one step a round it is the textbook's online algorithm,
 //! update by update; with more, the actors see the values of the last round.
 //!
 //! Metrics: `td_error`, mean of |target − Q| over the updates of the round; `epsilon`, `learning_rate`, as used in the
@@ -9,6 +10,7 @@
 
 mod actor;
 mod backup;
+mod blocks;
 mod config;
 mod learner;
 mod memory;
@@ -18,6 +20,7 @@ mod table;
 mod tests;
 mod traces;
 
+pub use blocks::BlockTableAgent;
 pub use config::{Linear, TabularAlgorithm, TabularConfig, TraceKind};
 pub use learner::TabularLearner;
 pub use policy::EpsilonGreedy;

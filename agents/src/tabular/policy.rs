@@ -4,7 +4,8 @@ use retune::rng::StreamRng;
 
 /// With probability `epsilon` a uniformly random action, else one of the best, uniformly among equals.
 ///
-/// With `epsilon` 0 it is the greedy policy that off-policy targets evaluate.
+/// With `epsilon` 0 it is the greedy policy that off-policy targets evaluate. A value of −∞ stands for an action that is not
+/// legal; at least one must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpsilonGreedy {
     /// 0 to 1.
@@ -20,7 +21,8 @@ impl EpsilonGreedy {
     #[must_use]
     pub fn sample(self, q: &[f64], rng: &mut StreamRng) -> (u32, f64) {
         let action = if rng.uniform() < self.epsilon {
-            rng.below(q.len())
+            let nth = rng.below(num_legal(q));
+            q.iter().enumerate().filter(|(_, x)| is_legal(x)).nth(nth).map_or(0, |(a, _)| a)
         } else {
             let best = max(q);
             let equals = q.iter().filter(|&&x| x == best).count();
@@ -34,7 +36,10 @@ impl EpsilonGreedy {
     #[must_use]
     pub fn probability(self, q: &[f64], action: u32) -> f64 {
         let best = max(q);
-        let explored = self.epsilon / q.len() as f64;
+        if !is_legal(&q[action as usize]) {
+            return 0.0;
+        }
+        let explored = self.epsilon / num_legal(q) as f64;
         if q[action as usize] == best {
             explored + (1.0 - self.epsilon) / q.iter().filter(|&&x| x == best).count() as f64
         } else {
@@ -45,9 +50,17 @@ impl EpsilonGreedy {
     /// Expected value under the policy. All best actions are worth the same, so it needs no count of them.
     #[must_use]
     pub fn value(self, q: &[f64]) -> f64 {
-        let mean = q.iter().sum::<f64>() / q.len() as f64;
+        let mean = q.iter().filter(|x| is_legal(x)).sum::<f64>() / num_legal(q) as f64;
         if self.epsilon == 0.0 { max(q) } else { self.epsilon * mean + (1.0 - self.epsilon) * max(q) }
     }
+}
+
+fn is_legal(value: &f64) -> bool {
+    *value != f64::NEG_INFINITY
+}
+
+fn num_legal(q: &[f64]) -> usize {
+    q.iter().filter(|x| is_legal(x)).count()
 }
 
 /// The first of the best actions.
@@ -69,14 +82,23 @@ mod tests {
     proptest! {
         #[test]
         fn probabilities_add_up_and_the_value_is_their_expectation(
-            q in prop::collection::vec(-2i32..3, 1..6),
+            q in prop::collection::vec(-3i32..3, 1..6),
+            legal in 0..6usize,
             epsilon in 0.0..=1.0f64,
         ) {
-            let q: Vec<f64> = q.into_iter().map(f64::from).collect();
+            // −3 stands for what is not legal; one action always is.
+            let value = |(i, q): (usize, i32)| if q == -3 && i != legal { f64::NEG_INFINITY } else { f64::from(q) };
+            let mut q: Vec<f64> = q.into_iter().enumerate().map(value).collect();
+            if q.iter().all(|q| !q.is_finite()) {
+                q[0] = 1.0;
+            }
             let policy = EpsilonGreedy { epsilon };
             let p: Vec<f64> = (0..q.len()).map(|a| policy.probability(&q, a as u32)).collect();
             prop_assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-            let expected: f64 = p.iter().zip(&q).map(|(p, q)| p * q).sum();
+            prop_assert!(p.iter().zip(&q).all(|(p, q)| q.is_finite() || *p == 0.0));
+            let expected: f64 = p.iter().zip(&q).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * q).sum();
+            let drawn = policy.sample(&q, &mut Seed::root(legal as u64).rng()).0;
+            prop_assert!(q[drawn as usize].is_finite());
             prop_assert!((policy.value(&q) - expected).abs() < 1e-12);
         }
     }

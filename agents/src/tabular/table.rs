@@ -4,6 +4,7 @@ use super::policy::max;
 use candle_core::{DType, Device, Tensor};
 use retune::persist::StateDict;
 use retune::{Error, Result};
+use std::borrow::Cow;
 
 /// Values `[num_states, num_actions]`, row by row.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,20 @@ impl QTable {
     pub fn row(&self, state: u32) -> &[f64] {
         let first = state as usize * self.num_actions;
         &self.values[first..first + self.num_actions]
+    }
+
+    /// The same with −∞ for what is not legal; `legal` is empty where everything is.
+    ///
+    /// # Panics
+    /// If there is no such state.
+    #[must_use]
+    pub fn legal_row(&self, state: u32, legal: &[bool]) -> Cow<'_, [f64]> {
+        let row = self.row(state);
+        if legal.is_empty() {
+            return Cow::Borrowed(row);
+        }
+        let value = |(&q, &legal): (&f64, &bool)| if legal { q } else { f64::NEG_INFINITY };
+        Cow::Owned(row.iter().zip(legal).map(value).collect())
     }
 
     /// Value of `action` in `state`.
@@ -82,9 +97,9 @@ impl QTable {
         Ok(Self { values: values.into_iter().map(f64::from).collect(), num_actions: shape.1 })
     }
 
-    /// Whether an actor would count `action` among the best in `state`.
-    pub(super) fn is_greedy(&self, state: u32, action: u32) -> bool {
-        self.get(state, action) as f32 == max(self.row(state)) as f32
+    /// Whether an actor would count `action` among the best of the legal ones in `state`.
+    pub(super) fn is_greedy(&self, state: u32, legal: &[bool], action: u32) -> bool {
+        self.get(state, action) as f32 == max(&self.legal_row(state, legal)) as f32
     }
 
     pub(super) fn save(&self, state: &mut StateDict, name: String) -> Result<()> {

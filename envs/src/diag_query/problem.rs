@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::network::{Network, inverse_cdf};
 use retune::env::EnvError;
-use retune::rng::StreamRng;
+use retune::rng::{Seed, StreamRng};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -90,6 +90,13 @@ pub trait CaseSource: Debug + Send + Sync {
     /// Most findings that a case reveals at the start.
     fn max_given(&self) -> usize {
         0
+    }
+
+    /// How many cases there are where they are a list, each as likely as any other: the number of the one that
+    /// [`CaseSource::draw`] returns is then [`StreamRng::below`] of this on the same stream. `None` where cases are drawn
+    /// without end.
+    fn listed(&self) -> Option<usize> {
+        None
     }
 }
 
@@ -190,11 +197,6 @@ impl ListSource {
         Ok(Self { cases })
     }
 
-    /// The number in the list of the patient that `rng` draws.
-    pub fn draw_index(&self, rng: &mut StreamRng) -> usize {
-        rng.below(self.cases.len())
-    }
-
     /// The patients.
     #[must_use]
     pub fn cases(&self) -> &[Case] {
@@ -204,11 +206,63 @@ impl ListSource {
 
 impl CaseSource for ListSource {
     fn draw(&self, rng: &mut StreamRng) -> Case {
-        self.cases[self.draw_index(rng)].clone()
+        self.cases[rng.below(self.cases.len())].clone()
+    }
+
+    fn listed(&self) -> Option<usize> {
+        Some(self.cases.len())
     }
 
     fn max_given(&self) -> usize {
         self.cases.iter().map(|c| c.given.len()).max().unwrap_or_default()
+    }
+}
+
+/// Draws by which it is found out whether a source has patients of some kind at all.
+const TRIED_DRAWS: usize = 20_000;
+
+/// Those patients of a source that have one of some diagnoses.
+#[derive(Debug)]
+pub struct Selected {
+    source: Arc<dyn CaseSource>,
+    kept: Vec<bool>,
+}
+
+impl Selected {
+    /// Patients with a diagnosis that is `kept`.
+    ///
+    /// # Errors
+    /// [`EnvError::Config`] if the source is a list, or if none of many patients has such a diagnosis.
+    pub fn new(source: Arc<dyn CaseSource>, kept: Vec<bool>) -> Result<Self, EnvError> {
+        let wrong = |value: String, expected: &str| {
+            let (key, expected) = ("diagnoses".to_owned(), expected.to_owned());
+            Err(EnvError::Config { key, value, expected })
+        };
+        if let Some(cases) = source.listed() {
+            return wrong(format!("some of {cases} recorded cases"), "patients that are drawn without end");
+        }
+        let mut rng = Seed::root(0).child("selected").rng();
+        let is_kept = |case: &Case| kept.get(case.diagnosis) == Some(&true);
+        if !(0..TRIED_DRAWS).any(|_| is_kept(&source.draw(&mut rng))) {
+            let numbers: Vec<usize> = (0..kept.len()).filter(|&d| kept[d]).collect();
+            return wrong(format!("numbers {numbers:?}"), "diagnoses that patients have");
+        }
+        Ok(Self { source, kept })
+    }
+}
+
+impl CaseSource for Selected {
+    fn draw(&self, rng: &mut StreamRng) -> Case {
+        loop {
+            let case = self.source.draw(rng);
+            if self.kept.get(case.diagnosis) == Some(&true) {
+                return case;
+            }
+        }
+    }
+
+    fn max_given(&self) -> usize {
+        self.source.max_given()
     }
 }
 

@@ -3,9 +3,9 @@
 
 use crate::arms::{self, Arm, TrainMode as Backbone, parse_all};
 use crate::config::Layers;
-use crate::deep::{ALGORITHMS, AgentSettings, check_use};
+use crate::deep::{ALGORITHMS, AgentSettings, settle_arms};
 use crate::failure::bad_input;
-use crate::study::{EvalPlan, Plan, ReportSettings, TrainPlan, check_threads};
+use crate::study::{EvalPlan, Plan, ReportSettings, TrainPlan};
 use crate::suggest::did_you_mean;
 use anyhow::Result;
 use retune_envs::control::ControlTask;
@@ -76,24 +76,10 @@ impl ControlConfig {
         let mut config: Self = layers.typed()?;
         config.task().map_err(|_| unknown_task(&config.env.id, layers))?;
         let arms = config.parsed_arms()?;
-        for (spelling, own) in &config.arm {
-            let arm = Arm::parse(spelling, ALGORITHMS, &[])?;
-            own.keys().try_for_each(|key| check_use(&arm, spelling, key, layers))?;
-        }
-        for arm in &arms {
-            check_arm(arm, layers)?;
-            let collection = config.settings(arm)?.collection();
-            if collection.shard_size > collection.num_envs {
-                return Err(bad_input(format!(
-                    "agent.shard_size = {} (arm {arm}): expected at most agent.num_envs = {}",
-                    collection.shard_size, collection.num_envs
-                )));
-            }
-            check_threads(config.train.mode, config.actors, collection.num_shards(), layers)?;
-        }
-        // Only what this study uses goes into its manifest.
-        let used: Vec<String> = arms.iter().flat_map(Arm::setting_names).collect();
-        config.arm.retain(|spelling, _| used.contains(spelling));
+        arms.iter().try_for_each(|arm| check_arm(arm, layers))?;
+        let threads = (config.train.mode, config.actors);
+        let parse = |spelling: &str| Arm::parse(spelling, ALGORITHMS, &[]);
+        settle_arms(&arms, &config.agent, &mut config.arm, threads, parse, layers)?;
         Ok(config)
     }
 

@@ -10,7 +10,7 @@ use retune_agents::dqn::DqnAgent;
 use retune_agents::inquirer::InquirerAgent;
 use retune_agents::policy_gradient::PolicyGradientAgent;
 use retune_agents::sac::SacAgent;
-use retune_agents::tabular::TabularAgent;
+use retune_agents::tabular::{BlockTableAgent, TabularAgent, TabularAlgorithm};
 use retune_agents::{AgentConfig, AgentKind, Setup, build_agent};
 
 /// The agent of an arm that sees candidates.
@@ -41,6 +41,25 @@ pub fn build(arm: &Arm, settings: &AgentSettings, setup: &Setup<'_>) -> Result<B
             return Err(Error::config("env.id", &setup.spec.id, expected));
         }
     })
+}
+
+/// The agent of an arm that learns a table over states of one-hot `blocks` of these sizes.
+///
+/// # Errors
+/// [`Error::Config`] if a setting is out of range or contradicts another, or the table would be too large.
+pub fn build_block_table(
+    (arm, algorithm): (&Arm, TabularAlgorithm),
+    settings: &AgentSettings,
+    blocks: &[usize],
+    setup: &Setup<'_>,
+) -> Result<Box<dyn Agent<CandidateObs, Slate>>> {
+    let config = settings.tabular(algorithm, setup.learning.env_steps);
+    let agent = BlockTableAgent::new(&config, blocks, setup.spec, &setup.seed);
+    Ok(Box::new(agent.map_err(|error| {
+        // The size of the table is a matter of what is shown, not of a setting of agents.
+        let section = if matches!(&error, Error::Config { key, .. } if key == "env") { "" } else { "agent." };
+        of_arm(arm, section, error)
+    })?))
 }
 
 /// The agent of an arm that learns a table, over a budget of `env_steps`; `None` for arms that see candidates.

@@ -6,8 +6,8 @@ mod build;
 mod settings;
 
 pub use algorithms::{ALGORITHMS, ANSWERING, Family, PolicyAlgorithm};
-pub use build::{build, build_table};
-pub use settings::{AgentSettings, check_use};
+pub use build::{build, build_block_table, build_table};
+pub use settings::{AgentSettings, settle_arms};
 
 use crate::config::Preset;
 

@@ -1,10 +1,10 @@
 //! The table `agent` of the settings, for one arm, and what each family of agents makes of it.
 
 use super::{Family, PolicyAlgorithm};
-use crate::arms::Arm;
+use crate::arms::{self, Arm, Kind};
 use crate::config::Layers;
 use crate::failure::bad_input;
-use crate::study::Collection;
+use crate::study::{Collection, TrainMode, check_threads};
 use anyhow::Result;
 use retune::nn::mlp::{Activation, AdamConfig};
 use retune::replay::PriorityConfig;
@@ -12,17 +12,17 @@ use retune_agents::dqn::{Bootstrap, Distribution, DqnConfig, Exploration, Priori
 use retune_agents::inquirer::{InquirerConfig, QuestionRule};
 use retune_agents::losses::TdLoss;
 use retune_agents::net::{NetConfig, NetInit};
-use retune_agents::policy_gradient::{A2cConfig, GrpoConfig, ImpalaConfig, LabelConfig, PpoConfig, Recipe, VanillaConfig};
+use retune_agents::policy_gradient::{
+    A2cConfig, GrpoConfig, ImpalaConfig, LabelConfig, PpoConfig, Recipe, VanillaConfig,
+};
 use retune_agents::q_learning::TargetNetwork;
 use retune_agents::sac::SacConfig;
 use retune_agents::tabular::{Linear, TabularAlgorithm, TabularConfig, TraceKind};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// Refuses a setting for one arm that the arm does not look at.
-///
-/// # Errors
-/// [`crate::failure::BadInput`] naming the setting and who would look at it.
-pub fn check_use(arm: &Arm, spelling: &str, key: &str, layers: &Layers<'_>) -> Result<()> {
+fn check_use(arm: &Arm, spelling: &str, key: &str, layers: &Layers<'_>) -> Result<()> {
     let family = Family::of(&arm.algorithm).name();
     let users = &layers.schema().get(&format!("agent.{key}"), "")?.used_by;
     if users.iter().any(|user| user == family || user == "all") {
@@ -34,6 +34,39 @@ pub fn check_use(arm: &Arm, spelling: &str, key: &str, layers: &Layers<'_>) -> R
         arm.algorithm.name,
         users.join(", ")
     )))
+}
+
+/// What every study of these agents checks alike: settings of one arm are such as it looks at, slots fill their shards,
+/// shards their threads. Settings of arms that do not take part are taken out of `own`.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] naming the setting and where it came from.
+pub fn settle_arms(
+    arms: &[Arm],
+    common: &toml::Table,
+    own: &mut BTreeMap<String, toml::Table>,
+    (mode, actors): (TrainMode, usize),
+    parse: impl Fn(&str) -> Result<Arm>,
+    layers: &Layers<'_>,
+) -> Result<()> {
+    for (spelling, table) in own.iter() {
+        let arm = parse(spelling)?;
+        table.keys().try_for_each(|key| check_use(&arm, spelling, key, layers))?;
+    }
+    for arm in arms.iter().filter(|arm| arm.algorithm.kind != Kind::Reference) {
+        let collection = AgentSettings::from_table(arms::settings(arm, common, own))?.collection();
+        if collection.shard_size > collection.num_envs {
+            return Err(bad_input(format!(
+                "agent.shard_size = {} (arm {arm}): expected at most agent.num_envs = {}",
+                collection.shard_size, collection.num_envs
+            )));
+        }
+        check_threads(mode, actors, collection.num_shards(), layers)?;
+    }
+    // Only what this study uses goes into its manifest.
+    let used: Vec<String> = arms.iter().flat_map(Arm::setting_names).collect();
+    own.retain(|spelling, _| used.contains(spelling));
+    Ok(())
 }
 
 /// What is learnt of the return.
@@ -130,6 +163,15 @@ impl AgentSettings {
         Collection { num_envs: self.num_envs, shard_size, steps_per_round: self.num_steps }
     }
 
+    /// Observations that an agent of this family holds at once over a budget of `env_steps`.
+    #[must_use]
+    pub fn observations_held(&self, family: Family, env_steps: u64) -> usize {
+        match family {
+            Family::Value(_) | Family::Sac => self.buffer_size.min(usize::try_from(env_steps).unwrap_or(usize::MAX)),
+            _ => self.num_envs.saturating_mul(self.num_steps),
+        }
+    }
+
     /// For DQN and its relatives, with targets from `bootstrap`.
     #[must_use]
     pub fn dqn(&self, bootstrap: Bootstrap) -> DqnConfig {
@@ -160,6 +202,8 @@ impl AgentSettings {
             }),
             distribution: self.distribution(),
             loss: if self.huber_delta > 0.0 { TdLoss::Huber { delta: self.huber_delta } } else { TdLoss::Squared },
+            label_coef: self.label_coef,
+            label_memory: self.label_memory,
             learning_rate_end: self.learning_rate_end,
             net: NetConfig { shared: true, init: NetInit::Torch, ..self.net() },
         }
@@ -213,18 +257,8 @@ impl AgentSettings {
             }
             PolicyAlgorithm::Vanilla => {
                 let norm_adv = self.norm_adv;
-                VanillaConfig {
-                    net,
-                    gamma,
-                    norm_adv,
-                    ent_coef,
-                    anneal_ent,
-                    labels,
-                    vf_coef,
-                    kl_coef,
-                    anneal_lr,
-                }
-                .recipe()
+                VanillaConfig { net, gamma, norm_adv, ent_coef, anneal_ent, labels, vf_coef, kl_coef, anneal_lr }
+                    .recipe()
             }
             PolicyAlgorithm::Impala => ImpalaConfig {
                 net,

@@ -5,9 +5,9 @@ use super::ALGORITHMS;
 use super::problems;
 use crate::arms::{self, Arm, Kind, parse_all};
 use crate::config::Layers;
-use crate::deep::{AgentSettings, Family, check_use};
+use crate::deep::{AgentSettings, Family, settle_arms};
 use crate::failure::bad_input;
-use crate::study::{EvalPlan, Plan, ReportSettings, TrainPlan, check_threads};
+use crate::study::{EvalPlan, Plan, ReportSettings, TrainPlan};
 use crate::suggest::did_you_mean;
 use anyhow::Result;
 use retune::backbone::WeightForm;
@@ -76,6 +76,10 @@ pub struct EnvSettings {
     pub target: String,
     /// What agents see.
     pub view: View,
+    /// Bins of the probability in the view `bins`.
+    pub probability_bins: usize,
+    /// Bins of the entropy in the view `bins`.
+    pub entropy_bins: usize,
     /// λ.
     pub lambda: f64,
     /// `unit`, `clinical` or a file.
@@ -92,6 +96,8 @@ pub struct EnvSettings {
     pub noise_known: bool,
     /// What is known from the start.
     pub initial: Initial,
+    /// Diagnoses that are never met in training.
+    pub held_out: Vec<String>,
     /// Whether there is a candidate that declares the likeliest diagnosis of the attached model.
     pub stop: bool,
     /// `simple`, `severity` or a file.
@@ -132,6 +138,28 @@ pub struct DataSettings {
     pub dialogues: String,
     /// Dialogues to be measured on; empty takes a fold of the others.
     pub test_dialogues: String,
+    /// Rates of one's own.
+    pub rates: String,
+    /// Folder or files of the Human Phenotype Ontology.
+    pub hpo: Vec<String>,
+    /// Folder of DDXPlus.
+    pub ddxplus: String,
+    /// Most diseases that are taken from rates or the ontology; 0 is all.
+    pub max_diseases: usize,
+    /// Rate of pairs that rates or the ontology do not list.
+    pub background: f64,
+    /// Only diseases of the ontology whose id begins with this.
+    pub prefix: String,
+    /// Only diseases of the ontology with so many terms.
+    pub min_terms: usize,
+    /// Rate of rows of the ontology without a frequency; 0 leaves them out.
+    pub without_frequency: f64,
+    /// Whether diseases show a term at least as often as any kind of it.
+    pub propagate: bool,
+    /// Most patients that are read of each file of DDXPlus; 0 is all.
+    pub max_patients: usize,
+    /// Whether patients of DDXPlus are drawn from the rates of the recorded ones.
+    pub draw_patients: bool,
     /// Cases that agents train on, where patients could be drawn without end; 0 is without end.
     pub train_cases: usize,
     /// Share of the training cases by which thresholds are chosen, where cases come from a file.
@@ -139,10 +167,23 @@ pub struct DataSettings {
 }
 
 impl DataSettings {
-    /// The file that takes the place of a named problem, and the option that names it.
-    pub fn own(&self) -> Vec<(&'static str, &str)> {
-        let files = [("--network", &self.network), ("--cases", &self.cases), ("--dialogues", &self.dialogues)];
-        files.into_iter().filter(|(_, file)| !file.is_empty()).map(|(option, file)| (option, file.as_str())).collect()
+    /// The settings that take the place of a named problem.
+    pub const OWN: [&'static str; 6] =
+        ["data.network", "data.cases", "data.dialogues", "data.rates", "data.hpo", "data.ddxplus"];
+
+    /// The file or folder that takes the place of a named problem, and the option that names it.
+    pub fn own(&self) -> Vec<(&'static str, String)> {
+        let hpo = self.hpo.join(",");
+        let files = [
+            ("--network", &self.network),
+            ("--cases", &self.cases),
+            ("--dialogues", &self.dialogues),
+            ("--rates", &self.rates),
+            ("--hpo", &hpo),
+            ("--ddxplus", &self.ddxplus),
+        ];
+        let named = files.into_iter().filter(|(_, file)| !file.is_empty());
+        named.map(|(option, file)| (option, file.clone())).collect()
     }
 }
 
@@ -184,6 +225,8 @@ pub struct EvalSettings {
     pub num_envs: usize,
     /// Cases that the report tells question by question.
     pub stories: usize,
+    /// Other names of findings and diagnoses to be measured with; empty is none.
+    pub names: String,
 }
 
 impl DiagQuerySettings {
@@ -195,30 +238,18 @@ impl DiagQuerySettings {
         let mut config: Self = layers.typed()?;
         config.check_problem(layers)?;
         let arms = config.parsed_arms()?;
-        for (spelling, own) in &config.arm {
-            let arm = Arm::parse(spelling, ALGORITHMS, super::VIEWS)?;
-            own.keys().try_for_each(|key| check_use(&arm, spelling, key, layers))?;
-        }
         for arm in arms.iter().filter(|arm| arm.algorithm.kind != Kind::Reference) {
             config.check_arm(arm, layers)?;
-            let collection = config.settings(arm)?.collection();
-            if collection.shard_size > collection.num_envs {
-                return Err(bad_input(format!(
-                    "agent.shard_size = {} (arm {arm}): expected at most agent.num_envs = {}",
-                    collection.shard_size, collection.num_envs
-                )));
-            }
-            check_threads(config.train.mode, config.actors, collection.num_shards(), layers)?;
         }
-        // Only what this study uses goes into its manifest.
-        let used: Vec<String> = arms.iter().flat_map(Arm::setting_names).collect();
-        config.arm.retain(|spelling, _| used.contains(spelling));
+        let threads = (config.train.mode, config.actors);
+        let parse = |spelling: &str| Arm::parse(spelling, ALGORITHMS, super::VIEWS);
+        settle_arms(&arms, &config.agent, &mut config.arm, threads, parse, layers)?;
         Ok(config)
     }
 
     fn check_problem(&self, layers: &Layers<'_>) -> Result<()> {
         let own = self.data.own();
-        if let [(first, _), (second, _), ..] = own[..] {
+        if let [(first, _), (second, _), ..] = &own[..] {
             return Err(bad_input(format!("{first} and {second}: expected one source of cases, not several")));
         }
         if self.data.cases.is_empty() && !self.data.diagnosis.is_empty() {
@@ -245,9 +276,10 @@ impl DiagQuerySettings {
                 arm.algorithm.name
             )));
         }
-        if matches!(Family::of(&arm.algorithm), Family::Tabular(_)) {
+        if matches!(Family::of(&arm.algorithm), Family::Tabular(_)) && self.view(arm) != View::Bins {
+            let name = arm.algorithm.name;
             return Err(bad_input(format!(
-                "arm `{arm}`: learns tables and needs numbered states, which there are none of"
+                "arm `{arm}`: learns tables and needs numbered states; write `{name}+bins`, the belief in bins"
             )));
         }
         Ok(())
@@ -335,6 +367,9 @@ mod tests {
         assert!(message(&["data.network=a.bif"]).contains("--target"));
         assert!(message(&["data.network=a.bif", "data.cases=b.csv"]).contains("expected one source of cases"));
         assert!(message(&["arms=greedy_gain+belief"]).contains("has no view"));
+        assert!(message(&["arms=q_learning"]).contains("write `q_learning+bins`"));
+        assert!(message(&["data.rates=a.csv", "data.hpo=b"]).contains("--rates and --hpo: expected one source"));
+        assert!(config(None, &["arms=q_learning+bins"]).is_ok());
         assert!(config(None, &["arms=ppo+belief,ppo+text:lora"]).is_ok());
     }
 }

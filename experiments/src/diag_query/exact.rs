@@ -48,6 +48,8 @@ impl Exact {
             && config.model_knows_noise
             && known
             && !patients.is_list()
+            && patients.held_out.is_none()
+            && config.undeclarable.is_empty()
             && patients.test.findings.iter().all(|f| f.requires.is_none());
         if !plain {
             return Ok(None);

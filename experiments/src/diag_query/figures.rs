@@ -168,10 +168,15 @@ impl<'a> Recorded<'a> {
     }
 
     fn utility_by_price(&self) -> Option<Chart> {
+        let own = self.trials.iter().find_map(|(.., details)| details.lambda);
+        let own = own.map_or_else(String::new, |lambda| format!(", {lambda}"));
         self.chart(
             ("utility_by_price", "Utility against the price of questions"),
-            "Mean utility of a test case: 1 for a right diagnosis, −1 for a wrong one, less λ times the cost of its \
-             questions. Every arm asks as it did at the λ of the study, so its line falls by what its questions cost.",
+            &format!(
+                "Mean utility of a test case: 1 for a right diagnosis, −1 for a wrong one, less λ times the cost of its \
+                 questions. Every arm asks as it did at the λ of the study{own}, so its line falls by what its \
+                 questions cost."
+            ),
             ("λ, price of a cost unit (utility)", "utility of a case"),
             Vec::new(),
             |details| details.utility.clone(),
@@ -233,7 +238,8 @@ impl<'a> Recorded<'a> {
         learner.into_iter().chain(self.best(ArmKind::Reference)).collect()
     }
 
-    /// The first cases of the first seed that all tellers finished.
+    /// The first cases of the first seed that all tellers finished; those that they played alike only where there are not
+    /// enough others.
     fn told(&self) -> Vec<ToldCase> {
         let tellers = self.tellers();
         let stories = |arm: &ArmSummary, seed: u64| {
@@ -255,8 +261,23 @@ impl<'a> Recorded<'a> {
             title: format!("Case {} of seed {seed}", case + 1),
             tales: tellers.iter().filter_map(|arm| tale(arm, case)).collect(),
         };
-        (0..TOLD).map(case).filter(|case| !case.tales.is_empty()).collect()
+        let recorded = tellers.iter().filter_map(|arm| stories(arm, seed)).map(Vec::len).max().unwrap_or_default();
+        let cases = (0..recorded).map(case).filter(|case| !case.tales.is_empty());
+        let (mut told, alike): (Vec<ToldCase>, Vec<ToldCase>) = cases.partition(|case| !played_alike(case));
+        told.extend(alike);
+        told.truncate(TOLD);
+        told
     }
+}
+
+/// Whether all arms asked the same and declared the same; what they believed does not count.
+fn played_alike(case: &ToldCase) -> bool {
+    let asked = |line: &String| line.split(" → ").next().unwrap_or_default().to_owned();
+    let done = |tale: &Tale| {
+        let lines = tale.lines.iter().filter(|line| line.starts_with("asked ")).map(asked).collect::<Vec<_>>();
+        (lines, tale.end.clone())
+    };
+    case.tales.len() > 1 && case.tales.windows(2).all(|pair| done(&pair[0]) == done(&pair[1]))
 }
 
 /// A step function at equal distances from 0 to `most`, so that seeds can be averaged.
@@ -291,6 +312,7 @@ mod tests {
     fn details(accuracy: f64, name: &str) -> Details {
         let story = |i: usize| Story { lines: vec![format!("{name} asked {i}")], end: format!("{name} declared {i}") };
         Details {
+            lambda: Some(0.25),
             accuracy_at_k: vec![0.5, accuracy],
             accuracy_at_cost: vec![(0.0, 0.5), (3.0, accuracy)],
             utility: vec![(0.0, 2.0 * accuracy - 1.0)],
@@ -333,6 +355,7 @@ mod tests {
         );
         assert_eq!(lines.lines[2].seeds[1], [(0.0, 0.5), (1.0, 0.851)]);
         assert!(lines.references.len() == 1 && (lines.references[0].1 - 0.902).abs() < 1e-12, "{:?}", lines.references);
+        assert!(found.charts[2].caption.contains("at the λ of the study, 0.25, so"), "{}", found.charts[2].caption);
         let ChartData::Calibration(of) = &found.charts[3].data else { panic!("{:?}", found.charts[3]) };
         assert_eq!(of.iter().map(|r| r.arm.as_str()).collect::<Vec<_>>(), ["ppo", "supervised", "greedy_gain"]);
         let ChartData::Confusion(of) = &found.charts[4].data else { panic!("{:?}", found.charts[4]) };
@@ -369,6 +392,27 @@ mod tests {
             .for_each(|r| r.measurements.get_mut("test").expect("there").details = serde_json::Value::Null);
         let found = extras("test", &summary, &records).expect("valid");
         assert!(found.charts.is_empty() && found.told.is_empty());
+    }
+
+    #[test]
+    fn cases_that_were_played_alike_are_told_last() {
+        let told = |name: &str| Details {
+            stories: (0..5)
+                .map(|i| Story {
+                    lines: vec![
+                        format!("believed at first: by {name}"),
+                        format!("asked {} (cost 1): yes → believed by {name}", if i == 4 { name } else { "fever" }),
+                    ],
+                    end: format!("declared {}", if i == 2 { name } else { "flu" }),
+                })
+                .collect(),
+            ..details(0.7, name)
+        };
+        let arms = [("greedy_gain", ArmKind::Reference, 0.8), ("ppo", ArmKind::Rl, 0.85)];
+        let records: Vec<TrialRecord> = arms.iter().map(|(arm, ..)| record(arm, 0, &told(arm))).collect();
+        let found = extras("test", &summary(&arms), &records).expect("valid");
+        let titles: Vec<&str> = found.told.iter().map(|case| case.title.as_str()).collect();
+        assert_eq!(titles, ["Case 3 of seed 0", "Case 5 of seed 0", "Case 1 of seed 0"]);
     }
 
     #[test]

@@ -61,6 +61,9 @@ impl Played {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Details {
+    /// λ of the study, by which the arm was asking; none in records of before it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<f64>,
     /// Stopping threshold θ, where one was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theta: Option<f64>,

@@ -2,11 +2,14 @@
 
 mod algorithms;
 mod config;
+mod ddxplus;
 mod exact;
 mod figures;
+mod limits;
 mod measure;
 mod prepared;
 mod problems;
+mod rates;
 mod references;
 mod tables;
 mod task;
@@ -34,7 +37,7 @@ pub const NOTICE: &str = "This is a research simulator, not a medical device: no
                           treat anybody.";
 
 /// What an arm may be shown.
-const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain"];
+const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain", "bins"];
 
 macro_rules! preset {
     ($name:literal) => {
@@ -68,6 +71,9 @@ static INFO: Info = Info {
         preset!("few_cases"),
         preset!("refitted"),
         preset!("dialogue"),
+        preset!("unseen"),
+        preset!("hpo"),
+        preset!("ddxplus"),
     ],
     next_preset: Some("standard"),
     settings: &[include_str!("../../presets/diag_query/settings.toml"), deep::SETTINGS],
@@ -82,6 +88,7 @@ static INFO: Info = Info {
         "env.noise",
         "env.missing",
         "env.initial",
+        "env.held_out",
         "data",
         "eval.episodes",
     ],
@@ -97,9 +104,13 @@ impl Experiment for DiagQueryStudies {
 
     /// The defaults of every agent, then what is tuned for the problem.
     fn base(&self, layers: &Layers<'_>) -> Vec<Preset> {
-        let value = |key: &str| layers.value(key).and_then(toml::Value::as_str).unwrap_or_default().to_owned();
-        let own = ["data.network", "data.cases", "data.dialogues"].iter().any(|key| !value(key).is_empty());
-        let problem = value("env.problem");
+        let named = |key: &str| match layers.value(key) {
+            Some(toml::Value::String(text)) => !text.is_empty(),
+            Some(toml::Value::Array(list)) => !list.is_empty(),
+            _ => false,
+        };
+        let own = config::DataSettings::OWN.into_iter().any(named);
+        let problem = layers.value("env.problem").and_then(toml::Value::as_str).unwrap_or_default();
         let tuned = INFO.presets.iter().find(|preset| !own && preset.name == problem);
         [deep::DEFAULTS, AGENTS].into_iter().chain(tuned.copied()).collect()
     }

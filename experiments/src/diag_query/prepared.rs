@@ -3,13 +3,14 @@
 use super::INFO;
 use super::config::DiagQuerySettings;
 use super::exact::Exact;
-use super::references::{self, Sizes};
+use super::limits;
+use super::references::{self, Ground, Sizes};
 use super::task::QueryTask;
 use super::verdict;
 use super::world::{Patients, World};
 use crate::arms::Arm;
 use crate::backbones::{self, Backbones};
-use crate::deep::{AgentSettings, build};
+use crate::deep::{AgentSettings, Family, build, build_block_table};
 use crate::progress::TrialProgress;
 use crate::study::{Info, Plan, Prepared, SplitInfo, Study, Training, TrialId, TrialRecord, TrialSeeds, typed};
 use anyhow::Result;
@@ -19,14 +20,23 @@ use retune::backbone::{BackboneOptions, Weights};
 use retune::env::{CandidateObs, Env, ObsSpec, Slate};
 use retune::rng::Seed;
 use retune::stats::Bootstrap;
-use retune::track::{MetricInfo, Reference, Summary, sha256_hex};
+use retune::track::{MetricInfo, Reference, Summary};
 use retune_agents::{LearningConfig, Setup, TextModel};
 use retune_envs::diag_query::env::View;
+use retune_envs::diag_query::problem::Problem;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The only measurement.
 pub const SPLIT: SplitInfo = SplitInfo { name: "test", measured_on: "patients never met in training" };
+
+/// The test patients, findings and diagnoses under other names.
+pub const RENAMED: SplitInfo = SplitInfo { name: "renamed", measured_on: "the same patients, in other words" };
+
+/// Patients with diagnoses that are held out of training.
+pub const HELD_OUT: SplitInfo =
+    SplitInfo { name: "held_out", measured_on: "patients with diagnoses never met in training" };
 
 /// Units of the measures beside the return; what has none is left out.
 const UNITS: &[(&str, &str)] = &[
@@ -66,8 +76,7 @@ impl DiagQueryStudy {
         let config: DiagQuerySettings = typed(json)?;
         let (arms, device) = (config.parsed_arms()?, crate::device::choose(&config.device)?);
         let world = World::new(&config)?;
-        let mut hashes: BTreeMap<String, String> =
-            world.files.iter().map(|(name, bytes)| (name.clone(), sha256_hex(bytes))).collect();
+        let mut hashes = world.hashes.0.clone();
         let root = Seed::root(config.seed);
         let reads = arms.iter().any(|arm| arm.algorithm.trains && config.view(arm) == View::Text);
         let weights =
@@ -78,24 +87,45 @@ impl DiagQueryStudy {
         let (plan, json) = (config.plan(arms), json.clone());
         let mut study = Self { json, plan, hashes, config, world, exact: None, weights, device };
         let patients = study.world.patients(0)?;
+        study.world.check_names(&patients.test)?;
+        limits::check_problem(&patients.test, &study.config, study.world.t_max())?;
         // A planner's environment first: it finds what is wrong with the problem even if no arm learns.
         study.world.planning(&patients.test, false)?;
         study.exact = Exact::of(&study.world, &patients)?;
-        for arm in study.plan.arms.iter().filter(|arm| !arm.is_policy() && study.config.view(arm) != View::Text) {
-            let trial = TrialId { arm: *arm, seed: 0 };
-            study.build(&trial, &patients, &Stop::new())?;
+        for arm in study.plan.arms.iter().filter(|arm| !arm.is_policy()) {
+            study.check_arm(arm, &patients)?;
         }
         Ok(study)
+    }
+
+    /// That an arm fits into memory and can be built.
+    fn check_arm(&self, arm: &Arm, patients: &Patients) -> Result<()> {
+        let env = self.world.training(patients, self.config.view(arm))?;
+        let held = self.settings(arm)?.observations_held(Family::of(&arm.algorithm), self.plan.train.env_steps);
+        limits::check_arm(arm, env.spec(), held)?;
+        if let Some(weights) = self.weights.as_ref().filter(|_| self.config.view(arm) == View::Text) {
+            backbones::check_lengths(weights, &env.spec().texts, &self.device)?;
+        }
+        self.build(&TrialId { arm: *arm, seed: 0 }, patients, &Stop::new())?;
+        Ok(())
     }
 
     fn build(&self, trial: &TrialId, patients: &Patients, stop: &Stop) -> retune::Result<Box<QueryAgent>> {
         let (arm, settings) = (&trial.arm, self.settings(&trial.arm)?);
         let env = self.world.training(patients, self.config.view(arm))?;
-        let learning = LearningConfig { env_steps: self.plan.train.env_steps, ..LearningConfig::default() };
+        // Only the budget is used, but all of it is checked where there are texts.
+        let (env_steps, plain) = (self.plan.train.env_steps, LearningConfig::default());
+        let learning_starts = plain.learning_starts.min(env_steps.saturating_sub(1));
+        let learning = LearningConfig { env_steps, learning_starts, ..plain };
         let text = self.text(trial, &env, stop)?;
         let seed = TrialSeeds::new(self.plan.seed, trial.seed).agent();
         let setup = Setup { learning: &learning, spec: env.spec(), text: text.as_ref(), device: &self.device, seed };
-        build(arm, &settings, &setup)
+        match (Family::of(&arm.algorithm), env.blocks()) {
+            (Family::Tabular(algorithm), Some(blocks)) => {
+                build_block_table((arm, algorithm), &settings, &blocks, &setup)
+            }
+            _ => build(arm, &settings, &setup),
+        }
     }
 
     /// The encoder of an arm that reads.
@@ -152,12 +182,14 @@ impl Prepared for DiagQueryStudy {
     }
 
     fn splits(&self) -> Vec<SplitInfo> {
-        vec![SPLIT]
+        let renamed = (!self.config.eval.names.is_empty()).then_some(RENAMED);
+        let held_out = (!self.config.env.held_out.is_empty()).then_some(HELD_OUT);
+        std::iter::once(SPLIT).chain(renamed).chain(held_out).collect()
     }
 
     fn backbone(&self, arm: &Arm) -> String {
         let view = self.config.view(arm);
-        if !arm.algorithm.trains {
+        if arm.is_policy() {
             return "none".to_owned();
         }
         match view {
@@ -199,8 +231,20 @@ impl Prepared for DiagQueryStudy {
             bar.say("measuring");
             let sizes = Sizes { test: plan.episodes, validation: eval.validation_episodes, stories: eval.stories };
             let name = trial.arm.algorithm.name;
-            let found = references::measure(&self.world, self.exact.as_ref(), &patients, name, &seeds, sizes, stop)?;
-            return Ok(TrialRecord::of_policy(trial, [(SPLIT.name.to_owned(), found)]));
+            let measure = |problem: &Arc<Problem>| {
+                let exact = self.exact.as_ref().filter(|_| Arc::ptr_eq(problem, &patients.test));
+                let ground = Ground { world: &self.world, patients: &patients, problem, exact };
+                references::measure(ground, name, &seeds, sizes, stop)
+            };
+            let mut found = vec![(SPLIT.name.to_owned(), measure(&patients.test)?)];
+            if let Some(problem) = &patients.held_out {
+                found.push((HELD_OUT.name.to_owned(), measure(problem)?));
+            }
+            // Planners do not read.
+            if self.splits().contains(&RENAMED) {
+                found.push((RENAMED.name.to_owned(), found[0].1.clone()));
+            }
+            return Ok(TrialRecord::of_policy(trial, found));
         }
         let agent = self.build(trial, &patients, stop)?;
         let task = QueryTask {

@@ -45,25 +45,31 @@ pub struct Sizes {
     pub stories: usize,
 }
 
-/// Plays a reference on the test cases of a seed. One that does not stop by itself declares once
-/// `max p ≥ θ`, θ chosen for the highest return on validation cases.
+/// What a reference is measured on.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// What all seeds share.
+    pub world: &'a World,
+    /// The patients of a seed.
+    pub patients: &'a Patients,
+    /// Those of them that are played: the test, or what is held out.
+    pub problem: &'a Arc<Problem>,
+    /// Where expectations over `problem` can be taken.
+    pub exact: Option<&'a Exact>,
+}
+
+/// Plays a reference. One that does not stop by itself declares once `max p ≥ θ`, θ chosen for the highest return on
+/// validation cases.
 ///
 /// # Errors
 /// If there is no reference of that name or an environment fails; [`Error::Interrupted`] between two cases if asked to
 /// stop.
-pub fn measure(
-    world: &World,
-    exact: Option<&Exact>,
-    patients: &Patients,
-    name: &str,
-    seeds: &TrialSeeds,
-    sizes: Sizes,
-    stop: &Stop,
-) -> Result<Measurement> {
+pub fn measure(ground: Ground<'_>, name: &str, seeds: &TrialSeeds, sizes: Sizes, stop: &Stop) -> Result<Measurement> {
+    let Ground { world, patients, problem, exact } = ground;
     let free = name == "bayes_all";
     let test_seeds = patients.test_seeds(&seeds.test(sizes.test), &seeds.test_stream());
-    let t_max = if free { patients.test.findings.len() } else { world.t_max() };
-    let mut player = Player::new(world, &patients.test, patients, name, free)?;
+    let t_max = if free { problem.findings.len() } else { world.t_max() };
+    let mut player = Player::new(world, problem, patients, name, free)?;
     let mut played = player.play(name, &test_seeds, stop)?;
     let without_stopping = accuracy_at_k(&played, t_max);
     let mut theta = None;
@@ -75,7 +81,8 @@ pub fn measure(
         theta = Some(chosen);
     }
     let (mut found, details) = measurement(player.problem, &played, t_max, sizes.stories)?;
-    let details = Details { theta, accuracy_at_k_without_stopping: without_stopping, ..details };
+    let lambda = Some(world.lambda());
+    let details = Details { theta, lambda, accuracy_at_k_without_stopping: without_stopping, ..details };
     found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
     // What draws at random is not what it is worth in one run, and what sees everything plays another game; the model
     // of naive Bayes is not that of the problem.

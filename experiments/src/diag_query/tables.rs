@@ -1,15 +1,15 @@
 //! Files beside networks: cases, dialogues, costs and utilities.
 
 use super::config::DiagQuerySettings;
-use super::world::{file_stem, read};
+use super::world::{Hashes, file_stem, read};
 use crate::failure::bad_input;
 use anyhow::Result;
 use retune::rng::Seed;
 use retune_envs::diag_query::cases::{
     Coding, CodingOptions, Dialogues, RawTable, Unseen, read_arff, read_csv, read_dialogues, stratified_folds,
 };
-use retune_envs::diag_query::env::{Costs, Utility};
-use retune_envs::diag_query::problem::{Case, ListSource, Problem};
+use retune_envs::diag_query::env::{Costs, MAX_COST, Utility};
+use retune_envs::diag_query::problem::{Case, Problem};
 use std::collections::BTreeMap;
 
 /// A file of cases, split by seed.
@@ -35,8 +35,6 @@ pub struct Parts {
     pub validation: Problem,
     /// To be measured on.
     pub test: Problem,
-    /// The cases of `test`.
-    pub list: ListSource,
 }
 
 /// Makes the problem of diagnosing some cases with a model fitted to others.
@@ -47,7 +45,7 @@ impl Table {
     ///
     /// # Errors
     /// [`crate::failure::BadInput`] or [`retune::env::EnvError`] naming the file and the line.
-    pub fn new(config: &DiagQuerySettings, files: &mut BTreeMap<String, Vec<u8>>) -> Result<Option<Self>> {
+    pub fn new(config: &DiagQuerySettings, files: &mut Hashes) -> Result<Option<Self>> {
         let data = &config.data;
         let made = |name: String, kind| {
             let root = Seed::root(config.seed).child("diag_query").child("parts");
@@ -65,7 +63,7 @@ impl Table {
                 named.push((data.test_dialogues.as_str(), test.as_slice()));
             }
             let dialogues = read_dialogues(&named)?;
-            files.insert("dialogues".to_owned(), train);
+            files.add("dialogues", &train);
             return made(file_stem(&data.dialogues), Kind::Dialogues { dialogues, num_folds: data.folds });
         }
         let soybean = config.env.problem == "soybean" && data.own().is_empty();
@@ -79,7 +77,7 @@ impl Table {
         };
         let is_arff = file.to_ascii_lowercase().ends_with(".arff");
         let table = if is_arff { read_arff(&file, &bytes)? } else { read_csv(&file, &bytes)? };
-        files.insert("cases".to_owned(), bytes);
+        files.add("cases", &bytes);
         let last = table.columns.last().map(|c| c.name.clone()).unwrap_or_default();
         let diagnosis = if data.diagnosis.is_empty() { last } else { data.diagnosis.clone() };
         let folds = stratified_folds(&table, &diagnosis, data.folds, config.seed)?;
@@ -136,7 +134,6 @@ impl Table {
         let take = |rows: &[usize]| -> Vec<Case> { rows.iter().map(|&i| train[i].clone()).collect() };
         Ok(Parts {
             validation: problem(take(validation), &take(rest))?,
-            list: ListSource::new(test.clone())?,
             test: problem(test, &train)?,
             train: problem(train.clone(), &train)?,
         })
@@ -147,7 +144,7 @@ impl Table {
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] naming the file and the line.
-pub fn costs(name: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<Costs> {
+pub fn costs(name: &str, files: &mut Hashes) -> Result<Costs> {
     match name {
         "unit" => return Ok(Costs::Unit),
         "clinical" => return Ok(Costs::Clinical),
@@ -160,10 +157,10 @@ pub fn costs(name: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<Costs>
             return Err(wrong(&format!("{} values, expected a finding and its cost", cells.len())));
         };
         let Ok(cost) = cost.parse::<f64>() else {
-            return Err(wrong(&format!("{finding}: {cost} is no number, expected a cost from 0")));
+            return Err(wrong(&format!("{finding}: {cost} is no number, expected a cost from 0 to {MAX_COST}")));
         };
-        if !cost.is_finite() || cost < 0.0 {
-            return Err(wrong(&format!("{finding}: a cost of {cost}, expected a finite number from 0")));
+        if !(0.0..=MAX_COST).contains(&cost) {
+            return Err(wrong(&format!("{finding}: a cost of {cost}, expected a number from 0 to {MAX_COST}")));
         }
         if costs.insert(finding.clone(), cost).is_some() {
             return Err(wrong(&format!("{finding} stands twice")));
@@ -172,11 +169,43 @@ pub fn costs(name: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<Costs>
     Ok(Costs::Map(costs))
 }
 
+/// Names that come with the program, for the problem `child`.
+const CHILD_NAMES: &str = include_str!("../../presets/diag_query/child_names.csv");
+
+/// Other names of findings and diagnoses by id: none, those of `child`, or a CSV file with an id and a name on every line.
+///
+/// # Errors
+/// [`crate::failure::BadInput`] naming the file and the line.
+pub fn names(name: &str, files: &mut Hashes) -> Result<BTreeMap<String, String>> {
+    let read = match name {
+        "" => return Ok(BTreeMap::new()),
+        "child" => {
+            files.add("names", CHILD_NAMES.as_bytes());
+            split_lines(CHILD_NAMES)
+        }
+        file => lines("eval.names", file, files, "names")?,
+    };
+    let mut names = BTreeMap::new();
+    for (line, cells) in read {
+        let wrong = |what: &str| bad_input(format!("eval.names {name}: line {line}: {what}"));
+        let [id, other] = &cells[..] else {
+            return Err(wrong(&format!("{} values, expected an id and a name", cells.len())));
+        };
+        if other.is_empty() || names.insert(id.clone(), other.clone()).is_some() {
+            return Err(wrong(&format!("{id} has no name or stands twice")));
+        }
+    }
+    if names.is_empty() {
+        return Err(bad_input(format!("eval.names {name}: no names, expected an id and a name on every line")));
+    }
+    Ok(names)
+}
+
 /// What declaring is worth: `simple`, `severity`, or a CSV file with a row for each true diagnosis.
 ///
 /// # Errors
 /// [`crate::failure::BadInput`] naming the file and the line.
-pub fn utility(name: &str, kappa: f64, files: &mut BTreeMap<String, Vec<u8>>) -> Result<Utility> {
+pub fn utility(name: &str, kappa: f64, files: &mut Hashes) -> Result<Utility> {
     match name {
         "simple" => return Ok(Utility::Simple),
         "severity" => return Ok(Utility::Severity { kappa }),
@@ -194,14 +223,17 @@ pub fn utility(name: &str, kappa: f64, files: &mut BTreeMap<String, Vec<u8>>) ->
 type Line = (usize, Vec<String>);
 
 /// The lines of a small file of commas; empty ones and those that begin with `#` are left out.
-fn lines(option: &str, file: &str, files: &mut BTreeMap<String, Vec<u8>>, kept: &str) -> Result<Vec<Line>> {
+fn lines(option: &str, file: &str, files: &mut Hashes, kept: &str) -> Result<Vec<Line>> {
     let bytes = read(option, file)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad_input(format!("{option} {file}: not UTF-8 text")))?;
+    files.add(kept, &bytes);
+    Ok(split_lines(text))
+}
+
+fn split_lines(text: &str) -> Vec<Line> {
     let used = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let split = |line: &str| line.split(',').map(|cell| cell.trim().to_owned()).collect();
-    let found: Vec<Line> = used.map(|(i, line)| (i + 1, split(line))).collect();
-    files.insert(kept.to_owned(), bytes);
-    Ok(found)
+    used.map(|(i, line)| (i + 1, split(line))).collect()
 }
 
 #[cfg(test)]
@@ -212,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("costs.csv");
         std::fs::write(&path, text).expect("written");
-        costs(&path.display().to_string(), &mut BTreeMap::new()).map_or_else(|e| e.to_string(), |c| format!("{c:?}"))
+        costs(&path.display().to_string(), &mut Hashes::default()).map_or_else(|e| e.to_string(), |c| format!("{c:?}"))
     }
 
     #[test]
@@ -220,6 +252,8 @@ mod tests {
         assert!(message("# cost of a test\nsmoke, 0.5\n\nxray,5\n").contains("\"smoke\": 0.5"));
         assert!(message("smoke,0.5\nxray,-1\n").contains("line 2: xray: a cost of -1"));
         assert!(message("smoke,nan\n").contains("line 1"));
+        assert!(message("smoke,1e300\n").contains("from 0 to 1000000"));
+        assert!(message("smoke,1e6\n").contains("\"smoke\": 1000000.0"));
         assert!(message("smoke\n").contains("line 1: 1 values"));
         assert!(message("smoke,1\nsmoke,2\n").contains("line 2: smoke stands twice"));
     }

@@ -2,6 +2,7 @@
 
 use super::exact::Exact;
 use super::measure::{Details, Played, measurement};
+use super::prepared::{HELD_OUT, RENAMED, SPLIT};
 use super::world::{Patients, World};
 use crate::study::{Measurement, Task, TaskActor, TrialSeeds, measure_returns};
 use retune::agent::{Mode, Snapshot, Stop};
@@ -41,7 +42,7 @@ const THRESHOLDS: [f64; 20] = [
 impl QueryTask<'_> {
     fn play(
         &self,
-        problem: &Arc<Problem>,
+        (problem, renamed): (&Arc<Problem>, bool),
         actor: &mut TaskActor<Self>,
         snapshot: &Arc<Snapshot>,
         episodes: &[u64],
@@ -74,7 +75,8 @@ impl QueryTask<'_> {
             Ok(())
         };
         let evaluation = Evaluation { seeds: episodes, batch: self.batch, mode: Mode::Evaluate, time_limit: None };
-        evaluate(|_| self.world.measuring(problem, self.view), actor, snapshot, &evaluation, stop, &mut observer)?;
+        let env = |_| self.world.measuring(problem, self.view, renamed);
+        evaluate(env, actor, snapshot, &evaluation, stop, &mut observer)?;
         Ok(cases.into_iter().flatten().collect())
     }
 
@@ -109,7 +111,7 @@ impl QueryTask<'_> {
         if env.asked().iter().all(|asked| !asked.given) {
             return Ok(prior.to_vec());
         }
-        let mut again = self.world.measuring(env.problem(), self.view)?;
+        let mut again = self.world.measuring(env.problem(), self.view, false)?;
         retune::env::Env::reset(&mut again, Some(seed))?;
         Ok(again.posterior().map_or_else(Vec::new, <[f64]>::to_vec))
     }
@@ -122,8 +124,15 @@ impl Task for QueryTask<'_> {
         self.world.training(self.patients, self.view)
     }
 
-    fn texts(&self, _split: &str) -> Result<Vec<TextId>> {
-        Ok(Vec::new())
+    fn texts(&self, split: &str) -> Result<Vec<TextId>> {
+        if split != RENAMED.name || self.view != View::Text {
+            return Ok(Vec::new());
+        }
+        // Thresholds are chosen in the own wording, by the same snapshot.
+        let shown = |renamed: bool| -> Result<Vec<TextId>> {
+            Ok(self.world.measuring(&self.patients.test, self.view, renamed)?.shown_texts())
+        };
+        Ok([shown(false)?, shown(true)?].concat())
     }
 
     /// On validation patients, so that watching training takes nothing from the test.
@@ -137,28 +146,29 @@ impl Task for QueryTask<'_> {
     ) -> Result<Measurement> {
         let problem = &self.patients.validation;
         let (snapshot, _) = self.tuned(actor, snapshot, stop)?;
-        let played = self.play(problem, actor, &snapshot, episodes, stop)?;
+        let played = self.play((problem, false), actor, &snapshot, episodes, stop)?;
         Ok(measurement(problem, &played, self.world.t_max(), 0)?.0)
     }
 
     fn measure_final(
         &self,
-        _split: &str,
+        split: &str,
         actor: &mut TaskActor<Self>,
         snapshot: &Arc<Snapshot>,
         episodes: &[u64],
         stop: &Stop,
     ) -> Result<Measurement> {
-        let problem = &self.patients.test;
+        let held_out = self.patients.held_out.as_ref().filter(|_| split == HELD_OUT.name);
+        let problem = held_out.unwrap_or(&self.patients.test);
         let episodes = self.patients.test_seeds(episodes, &self.seeds.test_stream());
         let (snapshot, theta) = self.tuned(actor, snapshot, stop)?;
-        let played = self.play(problem, actor, &snapshot, &episodes, stop)?;
+        let played = self.play((problem, split == RENAMED.name), actor, &snapshot, &episodes, stop)?;
         let (mut found, details): (Measurement, Details) =
             measurement(problem, &played, self.world.t_max(), self.stories)?;
-        let details = Details { theta, ..details };
+        let details = Details { theta, lambda: Some(self.world.lambda()), ..details };
         found.metrics.extend(theta.map(|theta| ("threshold".to_owned(), theta)));
-        if let Some(exact) = self.exact {
-            let env = self.world.measuring(problem, self.view)?;
+        if let Some(exact) = self.exact.filter(|_| split == SPLIT.name) {
+            let env = self.world.measuring(problem, self.view, false)?;
             let value = exact.of_actor(env, actor, &snapshot, stop)?;
             found.metrics.extend(value.map(|value| exact.measures(&value)).unwrap_or_default());
         }

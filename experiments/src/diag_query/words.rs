@@ -7,7 +7,7 @@ use super::config::{DiagQuerySettings, ModelKind};
 pub fn method(config: &DiagQuerySettings) -> Vec<String> {
     let (env, eval) = (&config.env, &config.eval);
     let own = config.data.own();
-    let problem = own.first().map_or_else(|| env.problem.clone(), |(_, file)| (*file).to_owned());
+    let problem = own.first().map_or_else(|| env.problem.clone(), |(_, file)| file.clone());
     let mut method = vec![
         super::NOTICE.to_owned(),
         format!(

@@ -20,7 +20,15 @@ fn episodes() -> impl Strategy<Value = (Vec<Move>, QTable)> {
     (prop::collection::vec(pair, 1..8), 0..STATES as u32, ends, table).prop_map(|(pairs, last, end, values)| {
         let mut steps: Vec<Move> = pairs
             .iter()
-            .map(|&(state, action, reward)| Move { state, action, reward, status: Status::Running, next_state: last })
+            .map(|&(state, action, reward)| Move {
+                state,
+                action,
+                reward,
+                status: Status::Running,
+                next_state: last,
+                legal: Vec::new(),
+                next_legal: Vec::new(),
+            })
             .collect();
         for i in 1..steps.len() {
             steps[i - 1].next_state = steps[i].state;
@@ -134,7 +142,15 @@ fn online_lambda_returns(steps: &[Move], q0: &QTable, gamma: f64, lambda: f64, a
 /// Negative control of the theorem: it does not hold for the other traces.
 #[test]
 fn other_traces_are_not_the_online_lambda_return() {
-    let again = |state, next_state| Move { state, action: 0, reward: 1.0, status: Status::Running, next_state };
+    let again = |state, next_state| Move {
+        state,
+        action: 0,
+        reward: 1.0,
+        status: Status::Running,
+        next_state,
+        legal: Vec::new(),
+        next_legal: Vec::new(),
+    };
     let steps = [again(0, 0), again(0, 0), again(0, 1)];
     let q0 = QTable::new((STATES, ACTIONS), 0.0);
     let expected = online_lambda_returns(&steps, &q0, 0.9, 0.8, 0.5);

@@ -59,7 +59,7 @@ pub struct Patients {
     pub patients: Arc<Vec<Patient>>,
 }
 
-/// Reads patients; `file` is its name in messages.
+/// Reads the first `limit` patients; `file` is its name in messages.
 ///
 /// # Errors
 /// [`EnvError::Data`] with the line: a missing column, an unknown evidence, value or pathology, a list that is no Python
@@ -69,6 +69,7 @@ pub fn read_patients(
     bytes: &[u8],
     evidences: &Evidences,
     conditions: &Arc<Conditions>,
+    limit: usize,
 ) -> Result<Patients, EnvError> {
     let mut reader = ReaderBuilder::new().from_reader(text(file, bytes)?.as_bytes());
     let at = |e: csv::Error| wrong(file, e.position().map_or(1, |p| p.line() as usize), e.to_string());
@@ -80,7 +81,7 @@ pub fn read_patients(
         *place = found.ok_or_else(|| wrong(file, 1, expected()))?;
     }
     let (mut patients, mut record) = (Vec::new(), StringRecord::new());
-    while reader.read_record(&mut record).map_err(at)? {
+    while patients.len() < limit && reader.read_record(&mut record).map_err(at)? {
         let line = record.position().map_or(0, |p| p.line() as usize);
         let cells = columns.map(|c| record.get(c).unwrap_or_default());
         patients.push(patient(cells, evidences, conditions).map_err(|message| wrong(file, line, message))?);
@@ -152,6 +153,13 @@ fn patient(cells: [&str; 6], evidences: &Evidences, conditions: &Conditions) -> 
 }
 
 impl Patients {
+    /// Those whose number in the file `kept` accepts.
+    #[must_use]
+    pub fn filtered(&self, kept: impl Fn(usize) -> bool) -> Self {
+        let numbered = self.patients.iter().enumerate().filter(|(i, _)| kept(*i));
+        Self { patients: Arc::new(numbered.map(|(_, patient)| patient.clone()).collect()), ..self.clone() }
+    }
+
     /// Everything about a patient.
     #[must_use]
     pub fn case(&self, patient: &Patient) -> Case {
@@ -229,6 +237,10 @@ impl Patients {
 impl CaseSource for Patients {
     fn draw(&self, rng: &mut StreamRng) -> Case {
         self.case(&self.patients[rng.below(self.patients.len())])
+    }
+
+    fn listed(&self) -> Option<usize> {
+        Some(self.patients.len())
     }
 
     fn max_given(&self) -> usize {

@@ -43,7 +43,7 @@ fn conditions() -> Arc<Conditions> {
 }
 
 fn patients(text: &str) -> Result<Patients, EnvError> {
-    read_patients("p.csv", text.as_bytes(), &evidences(), &conditions())
+    read_patients("p.csv", text.as_bytes(), &evidences(), &conditions(), usize::MAX)
 }
 
 #[test]
@@ -250,7 +250,7 @@ proptest! {
             let outcome = match which {
                 0 => read_evidences("f", damaged).map(drop),
                 1 => read_conditions("f", damaged).map(drop),
-                _ => read_patients("f", damaged, &evidences(), &conditions()).and_then(|p| p.rates("f").map(drop)),
+                _ => read_patients("f", damaged, &evidences(), &conditions(), usize::MAX).and_then(|p| p.rates("f").map(drop)),
             };
             if let Err(error) = outcome {
                 prop_assert!(error.to_string().starts_with("f: "), "{error}");
@@ -262,6 +262,6 @@ proptest! {
     fn garbage_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(read_evidences("f", &bytes).is_err());
         prop_assert!(read_conditions("f", &bytes).is_err());
-        prop_assert!(read_patients("f", &bytes, &evidences(), &conditions()).is_err());
+        prop_assert!(read_patients("f", &bytes, &evidences(), &conditions(), usize::MAX).is_err());
     }
 }

@@ -4,7 +4,13 @@ use crate::diag_query::payoffs::Payoffs;
 use crate::diag_query::problem::Problem;
 use retune::env::EnvError;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most bins of a number in [`View::Bins`].
+pub const MAX_BINS: usize = 1000;
+
+/// Dearest question, in cost units. Networks compute with 32 bits: far above it their numbers are no longer finite.
+pub const MAX_COST: f64 = 1e6;
 
 /// What the agent is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,17 +31,21 @@ pub enum View {
     Belief,
     /// [`View::Belief`] and the information gain of each finding, bits. An oracle feature.
     BeliefGain,
+    /// The belief in bins, for tables: one-hot blocks of the likeliest diagnosis, its probability, the entropy and the
+    /// number of questions asked; see [`super::DiagQuery::blocks`]. An oracle feature.
+    Bins,
 }
 
 impl View {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Vector, "vector"),
         (Self::Known, "known"),
         (Self::Signed, "signed"),
         (Self::Text, "text"),
         (Self::Belief, "belief"),
         (Self::BeliefGain, "belief_gain"),
+        (Self::Bins, "bins"),
     ];
 
     /// Name in files and in the id of the environment.
@@ -47,7 +57,7 @@ impl View {
     /// Whether it shows what the attached model believes.
     #[must_use]
     pub fn uses_model(self) -> bool {
-        matches!(self, Self::Belief | Self::BeliefGain)
+        matches!(self, Self::Belief | Self::BeliefGain | Self::Bins)
     }
 }
 
@@ -121,6 +131,8 @@ pub enum Shaping {
 pub struct DiagQueryConfig {
     /// What the agent is shown.
     pub view: View,
+    /// Bins of the probability and of the entropy in [`View::Bins`]; both 1 to [`MAX_BINS`].
+    pub bins: (usize, usize),
     /// Most questions, at least 1. 10 for networks, 20 for dialogues, 30 for DDXPlus.
     pub t_max: usize,
     /// Most that questions may cost together; none by default.
@@ -146,6 +158,12 @@ pub struct DiagQueryConfig {
     /// Whether the attached model knows ρ, m and the confusions. If not, it takes every answer for the true state; an
     /// answer that it holds to be impossible then leaves its belief as it was, and is counted.
     pub model_knows_noise: bool,
+    /// Other names of findings and diagnoses, by id. [`View::Text`] then has texts in both wordings.
+    pub synonyms: BTreeMap<String, String>,
+    /// Whether texts are in the other wording.
+    pub renamed: bool,
+    /// Ids of diagnoses that may not be declared, such as those that are held out of training.
+    pub undeclarable: BTreeSet<String>,
     /// Seed that the first `reset(None)` starts from.
     pub seed: u64,
 }
@@ -155,6 +173,7 @@ impl Default for DiagQueryConfig {
     fn default() -> Self {
         Self {
             view: View::Vector,
+            bins: (10, 6),
             t_max: 10,
             budget: None,
             lambda: 0.01,
@@ -167,6 +186,9 @@ impl Default for DiagQueryConfig {
             utility: Utility::Simple,
             shaping: Shaping::None,
             model_knows_noise: true,
+            synonyms: BTreeMap::new(),
+            renamed: false,
+            undeclarable: BTreeSet::new(),
             seed: 0,
         }
     }
@@ -186,6 +208,11 @@ impl DiagQueryConfig {
             let ok = value.is_finite() && value >= 0.0;
             if ok { Ok(()) } else { Err(wrong(key, value, "a finite number from 0")) }
         };
+        for (key, bins) in [("probability_bins", self.bins.0), ("entropy_bins", self.bins.1)] {
+            if !(1..=MAX_BINS).contains(&bins) {
+                return Err(wrong(key, bins, &format!("1 to {MAX_BINS}")));
+            }
+        }
         if self.t_max == 0 {
             return Err(wrong("t_max", 0, "at least 1"));
         }
@@ -196,6 +223,7 @@ impl DiagQueryConfig {
                 return Err(wrong(key, value, "a probability below 1"));
             }
         }
+        self.check_names(problem)?;
         self.costs(problem)?;
         self.confusions(problem)?;
         self.utilities(problem)?;
@@ -222,10 +250,26 @@ impl DiagQueryConfig {
         Ok(())
     }
 
+    fn check_names(&self, problem: &Problem) -> Result<(), EnvError> {
+        let is_diagnosis = |id: &String| problem.diagnoses.iter().any(|d| d.id == *id);
+        let is_finding = |id: &String| problem.findings.iter().any(|f| f.id == *id);
+        if let Some(id) = self.synonyms.keys().find(|id| !is_finding(id) && !is_diagnosis(id)) {
+            return Err(wrong("synonyms", id, "the id of a finding or a diagnosis"));
+        }
+        if let Some(id) = self.undeclarable.iter().find(|id| !is_diagnosis(id)) {
+            let ids: Vec<&str> = problem.diagnoses.iter().take(20).map(|d| d.id.as_str()).collect();
+            return Err(wrong("undeclarable", id, &format!("the id of a diagnosis, such as {}", ids.join(", "))));
+        }
+        if problem.diagnoses.iter().all(|d| self.undeclarable.contains(&d.id)) {
+            return Err(wrong("undeclarable", "all diagnoses", "at least one that may be declared"));
+        }
+        Ok(())
+    }
+
     /// The cost of each finding.
     ///
     /// # Errors
-    /// [`EnvError::Config`] for a cost that is negative or not finite, missing, or of no finding.
+    /// [`EnvError::Config`] for a cost that is no number from 0 to [`MAX_COST`], missing, or of no finding.
     pub fn costs(&self, problem: &Problem) -> Result<Vec<f64>, EnvError> {
         let map = match &self.costs {
             Costs::Unit => return Ok(vec![1.0; problem.findings.len()]),
@@ -233,9 +277,8 @@ impl DiagQueryConfig {
             Costs::Map(map) => map,
         };
         known_findings("costs", map.keys(), problem)?;
-        let negative = map.iter().find(|(_, cost)| !cost.is_finite() || **cost < 0.0);
-        if let Some((id, cost)) = negative {
-            return Err(wrong(&format!("costs.{id}"), cost, "a finite number from 0"));
+        if let Some((id, cost)) = map.iter().find(|(_, cost)| !(0.0..=MAX_COST).contains(*cost)) {
+            return Err(wrong(&format!("costs.{id}"), cost, &format!("a number from 0 to {MAX_COST}")));
         }
         let missing = |id: &str| wrong(&format!("costs.{id}"), "none", "a cost for every finding");
         problem.findings.iter().map(|f| map.get(&f.id).copied().ok_or_else(|| missing(&f.id))).collect()

@@ -1,5 +1,6 @@
 //! What the agent is shown.
 
+use super::bins::Bins;
 use super::config::{DiagQueryConfig, Initial, View};
 use super::episode::{Asked, Episode};
 use super::rules::Rules;
@@ -7,6 +8,7 @@ use crate::diag_query::gain::{entropy_bits, gains};
 use crate::diag_query::model::Belief;
 use crate::diag_query::problem::{Problem, TestKind};
 use retune::env::{CandidateObs, CandidateSpec, Feedback, HistoryEvent, ItemOutcome, TextId, TextTable};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Numbers of an event in the history: 1 if the finding was given from the start, 0 if it was asked.
@@ -26,7 +28,12 @@ pub struct Encoder {
     /// First text of the answers to each finding: its states, then `unknown`.
     answer_texts: Vec<u32>,
     texts: TextTable,
+    /// Texts of one wording.
+    num_texts: u32,
+    /// First text of the wording that is shown.
+    first_text: u32,
     history_len: usize,
+    bins: Bins,
 }
 
 impl Encoder {
@@ -56,28 +63,48 @@ impl Encoder {
             signed_len,
             answer_texts: Vec::new(),
             texts: TextTable::default(),
+            num_texts: 0,
+            first_text: 0,
             history_len: config.t_max.min(rules.states.len()) + given,
+            bins: Bins::new(problem.diagnoses.len(), config.bins, config.t_max.min(rules.states.len())),
         };
         if made.view == View::Text {
-            made.write_texts(problem, rules);
+            made.write_texts(problem, config, rules);
         }
         made
     }
 
+    /// All texts in the names of the problem, then, if there are other names, all of them in those.
+    fn write_texts(&mut self, problem: &Problem, config: &DiagQueryConfig, rules: &Rules) {
+        let mut texts = self.wording(problem, rules, &BTreeMap::new());
+        self.num_texts = texts.len() as u32;
+        if !config.synonyms.is_empty() {
+            texts.extend(self.wording(problem, rules, &config.synonyms));
+            self.first_text = if config.renamed { self.num_texts } else { 0 };
+        }
+        let mut next = self.num_candidates() as u32;
+        for &states in &rules.states {
+            self.answer_texts.push(next);
+            next += states as u32 + 1;
+        }
+        self.texts = TextTable::new(texts);
+    }
+
     /// Candidates first, in their order, then all answers.
-    fn write_texts(&mut self, problem: &Problem, rules: &Rules) {
+    fn wording(&self, problem: &Problem, rules: &Rules, names: &BTreeMap<String, String>) -> Vec<String> {
+        let of = |id: &String, name| names.get(id).unwrap_or(name).clone();
+        let findings: Vec<String> = problem.findings.iter().map(|f| of(&f.id, &f.name)).collect();
         let mut texts: Vec<String> =
-            problem.findings.iter().zip(&rules.costs).map(|(f, c)| format!("ask: {} (cost {c})", f.name)).collect();
-        texts.extend(problem.diagnoses.iter().map(|d| format!("declare: {}", d.name)));
+            findings.iter().zip(&rules.costs).map(|(name, c)| format!("ask: {name} (cost {c})")).collect();
+        texts.extend(problem.diagnoses.iter().map(|d| format!("declare: {}", of(&d.id, &d.name))));
         if self.stop {
             texts.push("stop: declare the likeliest diagnosis".to_owned());
         }
-        for finding in &problem.findings {
-            self.answer_texts.push(texts.len() as u32);
-            texts.extend(finding.states.iter().map(|state| format!("{} {state}", finding.name)));
-            texts.push(format!("{} unknown", finding.name));
+        for (finding, name) in problem.findings.iter().zip(&findings) {
+            texts.extend(finding.states.iter().map(|state| format!("{name} {state}")));
+            texts.push(format!("{name} unknown"));
         }
-        self.texts = TextTable::new(texts);
+        texts
     }
 
     fn num_candidates(&self) -> usize {
@@ -86,6 +113,15 @@ impl Encoder {
 
     pub fn texts(&self) -> &TextTable {
         &self.texts
+    }
+
+    /// The texts of the wording that is shown.
+    pub fn shown_texts(&self) -> Vec<TextId> {
+        (self.first_text..self.first_text + self.num_texts).map(TextId).collect()
+    }
+
+    pub fn bins(&self) -> &Bins {
+        &self.bins
     }
 
     pub fn spec(&self, rules: &Rules) -> CandidateSpec {
@@ -101,13 +137,14 @@ impl Encoder {
                 View::Text => 2,
                 View::Belief => self.diagnoses + 3 + findings,
                 View::BeliefGain => self.diagnoses + 3 + 2 * findings,
+                View::Bins => self.bins.blocks().iter().sum(),
             },
             candidate_dim: 0,
             has_text: text,
             history_len: if text { self.history_len } else { 0 },
             history_dim: if text { HISTORY_DIM } else { 0 },
             answers: findings..findings + self.diagnoses,
-            pool: (0..self.texts.len() as u32).map(TextId).collect(),
+            pool: (0..self.num_texts).map(TextId).collect(),
         }
     }
 
@@ -120,15 +157,20 @@ impl Encoder {
             (View::Known, _) => self.known(rules, episode),
             (View::Signed, _) => self.signed(rules, episode),
             (View::Belief | View::BeliefGain, Some(belief)) => {
-                return self.finish(believed(rules, episode, belief, self.view, [time, cost]), mask, episode);
+                return self.finish(believed(rules, episode, belief, self.view, [time, cost]), rules, mask, episode);
+            }
+            (View::Bins, Some(belief)) => {
+                let state = self.bins.state(belief.posterior(), episode.questions());
+                return self.finish(state, rules, mask, episode);
             }
             _ => Vec::new(),
         };
         state.extend([time, cost]);
-        self.finish(state, mask, episode)
+        self.finish(state, rules, mask, episode)
     }
 
-    fn finish(&self, state: Vec<f32>, mut mask: Vec<bool>, episode: &Episode) -> CandidateObs {
+    fn finish(&self, state: Vec<f32>, rules: &Rules, mut mask: Vec<bool>, episode: &Episode) -> CandidateObs {
+        mask.extend_from_slice(&rules.declarable);
         mask.resize(self.num_candidates(), true);
         let text = self.view == View::Text;
         let candidates = if text { self.num_candidates() as u32 } else { 0 };
@@ -138,7 +180,7 @@ impl Encoder {
             state,
             history,
             candidate_features: Vec::new(),
-            candidate_texts: (0..candidates).map(TextId).collect(),
+            candidate_texts: (self.first_text..self.first_text + candidates).map(TextId).collect(),
             mask,
             feedback: episode
                 .last_reward
@@ -153,8 +195,8 @@ impl Encoder {
 
     fn event(&self, asked: &Asked) -> HistoryEvent {
         let first = self.answer_texts[asked.finding];
-        let next = self.answer_texts.get(asked.finding + 1).copied().unwrap_or(self.texts.len() as u32);
-        let text = TextId(asked.reply.map_or(next - 1, |state| first + state as u32));
+        let next = self.answer_texts.get(asked.finding + 1).copied().unwrap_or(self.num_texts);
+        let text = TextId(self.first_text + asked.reply.map_or(next - 1, |state| first + state as u32));
         HistoryEvent { text: Some(text), features: vec![f32::from(u8::from(asked.given))] }
     }
 

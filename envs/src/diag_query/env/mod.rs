@@ -3,7 +3,7 @@
 //! Candidates are the M findings (`ask`), the D diagnoses (`declare`), and with [`DiagQueryConfig::stop`] one more that
 //! declares the likeliest diagnosis of the attached model. Masked are findings that were asked, that cost more than is
 //! left of the budget, or whose parent question was not answered with something else than its default, and all of them
-//! after `t_max` questions. Declaring is always legal.
+//! after `t_max` questions. Declaring is always legal, but for diagnoses of [`DiagQueryConfig::undeclarable`].
 //!
 //! | action | reward | end |
 //! |---|---|---|
@@ -16,6 +16,7 @@
 //!
 //! A patient and the answers depend on the seed and the number of the episode alone: every policy meets the same ones.
 
+mod bins;
 mod config;
 mod encode;
 mod episode;
@@ -23,7 +24,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Costs, DiagQueryConfig, Initial, Shaping, Utility, View};
+pub use config::{Costs, DiagQueryConfig, Initial, MAX_BINS, MAX_COST, Shaping, Utility, View};
 pub use episode::{Asked, Reply, case_stream};
 
 use super::baselines::Task;
@@ -31,7 +32,7 @@ use super::model::Belief;
 use super::problem::{Case, Problem};
 use encode::Encoder;
 use episode::{Episode, enter};
-use retune::env::{ActionSpec, CandidateObs, Env, EnvError, EnvSpec, EnvState, ObsSpec, Slate, Status, Step};
+use retune::env::{ActionSpec, CandidateObs, Env, EnvError, EnvSpec, EnvState, ObsSpec, Slate, Status, Step, TextId};
 use rules::{Rules, entropy_nats};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -108,6 +109,19 @@ impl DiagQuery {
     #[must_use]
     pub fn config(&self) -> &DiagQueryConfig {
         &self.config
+    }
+
+    /// Sizes of the one-hot blocks that a state of [`View::Bins`] consists of: the likeliest diagnosis, its probability, the
+    /// entropy, the number of questions asked. `None` in other views.
+    #[must_use]
+    pub fn blocks(&self) -> Option<[usize; 4]> {
+        (self.config.view == View::Bins).then(|| self.encoder.bins().blocks())
+    }
+
+    /// The texts of the wording that is shown, in [`View::Text`].
+    #[must_use]
+    pub fn shown_texts(&self) -> Vec<TextId> {
+        self.encoder.shown_texts()
     }
 
     /// The decision problem as planners see it: with the answers as the attached model believes that they come about.
@@ -252,6 +266,10 @@ impl DiagQuery {
             Act::Ask(i) if !self.rules.open(episode)[i] => {
                 let id = &self.problem.findings[i].id;
                 refuse("masked_action", format!("finding {id} cannot be asked now, expected a candidate of the mask"))
+            }
+            Act::Declare(d) if !self.rules.declarable[d] => {
+                let id = &self.problem.diagnoses[d].id;
+                refuse("masked_action", format!("{id} may not be declared here, expected a candidate of the mask"))
             }
             act => Ok(act),
         }

@@ -32,6 +32,8 @@ pub struct Rules {
     pub prior_entropy: f64,
     /// Default state of each finding.
     pub defaults: Vec<usize>,
+    /// Which diagnoses may be declared.
+    pub declarable: Vec<bool>,
     requires: Vec<Option<(usize, usize)>>,
 }
 
@@ -61,6 +63,7 @@ impl Rules {
             diagnoses: problem.diagnoses.len(),
             prior_entropy: problem.model.as_ref().map_or(0.0, |m| entropy_nats(m.begin().posterior())),
             defaults: problem.findings.iter().map(|f| f.default).collect(),
+            declarable: problem.diagnoses.iter().map(|d| !config.undeclarable.contains(&d.id)).collect(),
             requires: problem.findings.iter().map(requires).collect(),
         })
     }

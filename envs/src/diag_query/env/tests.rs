@@ -1,5 +1,6 @@
 use super::*;
 use crate::diag_query::generators::gated;
+use crate::diag_query::problem::{CaseSource, ListSource, Selected};
 use crate::diag_query::shipped::{Roles, network_problem};
 use crate::diag_query::testing::network;
 use retune::env::check::{CandidateSampler, CheckConfig, check_env};
@@ -326,4 +327,62 @@ fn what_is_imagined_looks_as_if_it_had_happened() {
         ask(&mut other, Act::Declare(0));
         assert!(other.imagine(Vec::new()).is_err(), "an episode that is over shows nothing more");
     }
+}
+
+/// Both wordings have a text of their own for everything; the pool is that of the first.
+#[test]
+fn findings_can_be_renamed() {
+    let child = child();
+    let synonyms: BTreeMap<String, String> =
+        [("Age".to_owned(), "how old".to_owned()), ("TGA".to_owned(), "transposed vessels".to_owned())].into();
+    let config = DiagQueryConfig { view: View::Text, synonyms, ..DiagQueryConfig::default() };
+    let mut own = env(&child, config.clone());
+    let mut other = env(&child, DiagQueryConfig { renamed: true, ..config.clone() });
+    let texts = |env: &mut DiagQuery| {
+        env.reset(Some(1)).unwrap();
+        let obs = ask(env, Act::Ask(7)).obs;
+        let read = |id: TextId| env.spec().texts.get(id).unwrap().to_owned();
+        let all: Vec<String> = obs.candidate_texts.iter().map(|id| read(*id)).collect();
+        (all, read(obs.history[0].text.unwrap()))
+    };
+    let (before, known) = texts(&mut own);
+    let (after, renamed) = texts(&mut other);
+    let changed: Vec<usize> = (0..before.len()).filter(|&i| before[i] != after[i]).collect();
+    let tga = 8 + child.diagnoses.iter().position(|d| d.id == "TGA").unwrap();
+    assert_eq!(changed, [7, tga]);
+    assert!(after[7].starts_with("ask: how old (cost") && after[tga] == "declare: transposed vessels", "{after:?}");
+    assert_eq!(renamed, known.replace("age ", "how old "));
+    let ObsSpec::Candidates(spec) = &own.spec().obs else { panic!("candidates") };
+    assert_eq!((spec.pool.len() * 2, own.shown_texts()), (own.spec().texts.len(), spec.pool.clone()));
+    assert!(other.shown_texts().iter().all(|id| !spec.pool.contains(id)));
+    let unknown = DiagQueryConfig { synonyms: [("Aeg".to_owned(), "x".to_owned())].into(), ..config };
+    assert!(DiagQuery::new(child, unknown).err().unwrap().to_string().contains("Aeg"));
+}
+
+#[test]
+fn what_may_not_be_declared_is_masked_and_refused() {
+    let child = child();
+    let config = DiagQueryConfig { undeclarable: ["TGA".to_owned()].into(), ..DiagQueryConfig::default() };
+    let tga = child.diagnoses.iter().position(|d| d.id == "TGA").unwrap();
+    let mut env = env(&child, config.clone());
+    let obs = env.reset(Some(1)).unwrap();
+    let masked: Vec<usize> = (0..obs.mask.len()).filter(|&i| !obs.mask[i]).collect();
+    assert_eq!(masked, [child.findings.len() + tga]);
+    let refused = env.step(&env.candidate(Act::Declare(tga))).unwrap_err();
+    assert!(matches!(refused, EnvError::Action { kind: "masked_action", .. }), "{refused}");
+    conforms(&child, &config);
+    let all = child.diagnoses.iter().map(|d| d.id.clone()).collect();
+    assert!(DiagQuery::new(child, DiagQueryConfig { undeclarable: all, ..config }).is_err());
+}
+
+#[test]
+fn patients_can_be_selected_by_their_diagnosis() {
+    let child = child();
+    let kept: Vec<bool> = (0..child.diagnoses.len()).map(|d| d == 2).collect();
+    let selected = Selected::new(Arc::clone(&child.source), kept.clone()).unwrap();
+    let mut rng = retune::rng::Seed::root(3).rng();
+    assert!((0..50).all(|_| selected.draw(&mut rng).diagnosis == 2));
+    assert!(Selected::new(Arc::clone(&child.source), vec![false; 6]).is_err());
+    let list = ListSource::new(vec![selected.draw(&mut rng)]).unwrap();
+    assert!(Selected::new(Arc::new(list), kept).is_err());
 }

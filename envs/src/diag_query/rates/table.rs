@@ -175,6 +175,29 @@ impl RateTable {
         Ok(self)
     }
 
+    /// The `most` diseases of the highest prior, of equals the first, in their order, and what these list.
+    #[must_use]
+    pub fn limited(&self, most: usize) -> Self {
+        let mut order: Vec<usize> = (0..self.diseases.len()).collect();
+        order.sort_by(|&a, &b| self.prior[b].total_cmp(&self.prior[a]));
+        order.truncate(most);
+        order.sort_unstable();
+        let mut rates: Vec<(usize, usize, f64)> = Vec::new();
+        for &(disease, finding, rate) in &self.rates {
+            rates.extend(order.binary_search(&disease).ok().map(|disease| (disease, finding, rate)));
+        }
+        let mut listed: Vec<usize> = rates.iter().map(|&(_, finding, _)| finding).collect();
+        listed.sort_unstable();
+        listed.dedup();
+        rates.iter_mut().for_each(|rate| rate.1 = listed.binary_search(&rate.1).unwrap_or_default());
+        Self {
+            diseases: order.iter().map(|&d| self.diseases[d].clone()).collect(),
+            findings: listed.iter().map(|&f| self.findings[f].clone()).collect(),
+            prior: order.iter().map(|&d| self.prior[d]).collect(),
+            rates,
+        }
+    }
+
     /// The table as a model and a source of cases; rates are kept within 0.001 and 0.999.
     ///
     /// # Errors
