@@ -3,10 +3,13 @@
 //! Names, shapes and what is timed follow the peers of the issue (PyTorch, ONNX Runtime, RecSim), so that figures of
 //! one machine can be laid side by side.
 
+mod compute;
 mod encoder;
 pub mod memory;
 mod mlp;
 mod rest;
+
+pub use compute::{Compute, compute};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -72,7 +75,8 @@ impl Case {
 /// All cases, in the order of the table.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    encoder::cases().into_iter().chain(mlp::cases()).chain(rest::cases()).collect()
+    let products = Case::new(compute::PRODUCTS, true, compute::products);
+    encoder::cases().into_iter().chain([products]).chain(mlp::cases()).chain(rest::cases()).collect()
 }
 
 /// Samples of one case.
