@@ -9,12 +9,9 @@ use super::pack::transpose_block;
 use super::x86::{DEPTH, padded, with_packed};
 use super::{Kernel, Matrix, Start, Target};
 use rayon::prelude::*;
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 /// Left rows with which this is faster than packing the right matrix. Fewer would leave most lanes of a register empty.
 pub(super) const ROWS_HERE: std::ops::RangeInclusive<usize> = 9..=192;
-/// Values in a line of the cache.
-const LINE: usize = 16;
 /// Columns of the output per task.
 const TASK: usize = 8 * ROWS;
 
@@ -59,7 +56,6 @@ impl Thin<'_> {
     /// As [`multiply`].
     unsafe fn columns(&self, col: usize) {
         let count = (self.b.cols - col).min(ROWS);
-        self.fetch(col + ROWS);
         for row in (0..self.rows).step_by(COLS) {
             let mut tile = [0.0; ROWS * COLS];
             for first in (0..self.b.rows).step_by(DEPTH) {
@@ -68,21 +64,6 @@ impl Thin<'_> {
             }
             // SAFETY: passed on to the caller.
             unsafe { self.store(&tile, row, (col, count)) };
-        }
-    }
-
-    /// Asks for the weights of the next columns from `col` on. They come from far, each value is used once, and the
-    /// hardware notices the eight streams only after they have begun.
-    fn fetch(&self, col: usize) {
-        if self.b.row_stride != 1 {
-            return;
-        }
-        for col in col..(col + ROWS).min(self.b.cols) {
-            let row = self.b.data[col * self.b.col_stride..].as_ptr();
-            for at in (0..self.b.rows).step_by(LINE) {
-                // SAFETY: a hint, which no address makes wrong.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(at).cast()) };
-            }
         }
     }
 
