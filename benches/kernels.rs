@@ -30,6 +30,16 @@ fn pair(c: &mut Criterion, name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) 
     Ok(())
 }
 
+/// Both maps of the feed-forward part; `inner` holds the input and the parameters of the first.
+fn feed_forward(c: &mut Criterion, inner: &[Tensor]) -> Result<()> {
+    let all: Vec<Tensor> = [inner, &[noise("w2", &[384, 1536])?, noise("b2", &[384])?]].concat();
+    let act = Activation::Gelu;
+    pair(c, "feed_forward/fused", &all, |t| fused::feed_forward(&t[0], [&t[1], &t[2], &t[3], &t[4]], act))?;
+    pair(c, "feed_forward/plain", &all, |t| {
+        plain::linear(&plain::linear_act(&t[0], &t[1], Some(&t[2]), act)?, &t[3], Some(&t[4]))
+    })
+}
+
 /// What has no plain twin of the same signature, or none worth timing at this size.
 fn rest(c: &mut Criterion) -> Result<()> {
     let logits = [noise("logits", &[1024, 16])?];
@@ -91,6 +101,10 @@ pub fn bench(c: &mut Criterion) -> Result<()> {
     let gelu = [noise("z", &[32, 32, 1536])?];
     pair(c, "gelu/fused", &gelu, |t| fused::activation(&t[0], Activation::Gelu))?;
     pair(c, "gelu/plain", &gelu, |t| plain::activation(&t[0], Activation::Gelu))?;
+    let drop = Seed::root(0).child("dropout");
+    pair(c, "dropout/fused", &gelu, |t| fused::dropout(&t[0], 0.1, &drop))?;
+    pair(c, "dropout/plain", &gelu, |t| plain::dropout(&t[0], 0.1, &drop))?;
+    feed_forward(c, &inner)?;
     let lora = [x, noise("down", &[8, 384])?, noise("up", &[384, 8])?];
     let base = noise("base", &[384, 384])?;
     pair(c, "linear_lora/fused", &lora, |t| fused::linear_lora(&t[0], &base, None, &t[1], &t[2], 2.0))?;

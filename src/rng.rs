@@ -48,6 +48,14 @@ impl Seed {
         StreamRng(ChaCha8Rng::from_seed(self.0))
     }
 
+    /// A generator at 32-bit word `word` of this stream.
+    #[must_use]
+    pub fn rng_at(&self, word: u128) -> StreamRng {
+        let mut rng = self.rng();
+        rng.0.set_word_pos(word);
+        rng
+    }
+
     /// A 64-bit seed for interfaces that take one, such as [`crate::env::Env::reset`].
     #[must_use]
     pub fn to_u64(&self) -> u64 {

@@ -133,8 +133,7 @@ impl Forward<'_> {
         let mixed =
             self.drop(&linear("attention.output.dense", &mixed, Activation::Identity)?, &["attention"], Some(layer))?;
         let a = norm(&mixed, x, "attention.output.LayerNorm")?;
-        let f = linear("intermediate.dense", &a, self.config.hidden_act)?;
-        let f = self.drop(&linear("output.dense", &f, Activation::Identity)?, &["output"], Some(layer))?;
+        let f = self.drop(&self.feed_forward(layer, &a)?, &["output"], Some(layer))?;
         norm(&f, &a, "output.LayerNorm")
     }
 
@@ -180,6 +179,19 @@ impl Forward<'_> {
             }
             _ => Ok(ops::linear_act(x, &w, Some(&b), act)?),
         }
+    }
+
+    fn feed_forward(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        const LINEARS: [&str; 2] = ["intermediate.dense", "output.dense"];
+        let act = self.config.hidden_act;
+        if self.adapters.is_some_and(|adapters| LINEARS.iter().any(|linear| adapters.linears.contains(linear))) {
+            let hidden = self.linear(layer, LINEARS[0], x, act)?;
+            return self.linear(layer, LINEARS[1], &hidden, Activation::Identity);
+        }
+        let param = |linear: &str, part: &str| self.param(&format!("encoder.layer.{layer}.{linear}.{part}"));
+        let (w1, b1) = (param(LINEARS[0], "weight")?, param(LINEARS[0], "bias")?);
+        let (w2, b2) = (param(LINEARS[1], "weight")?, param(LINEARS[1], "bias")?);
+        Ok(ops::feed_forward(x, [&w1, &b1, &w2, &b2], act)?)
     }
 
     fn norm(&self, x: &Tensor, residual: Option<&Tensor>, name: &str) -> Result<Tensor> {

@@ -4,16 +4,64 @@
 //! parts of the model as they were. [`Gradients::check_coverage`] turns that into an error on the first update,
 //! [`Movement`] finds parameters that have stayed where they began.
 
+mod rows;
+
 use super::ParamStore;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor, TensorId};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+pub use rows::RowGradient;
+
+/// The gradient of one parameter, detached from the graph that made it.
+#[derive(Clone, Debug)]
+pub enum Gradient {
+    /// In the shape of the parameter.
+    Dense(Tensor),
+    /// Rows of a table; the others are zero.
+    Rows(RowGradient),
+}
+
+impl Gradient {
+    /// Shape of the parameter.
+    #[must_use]
+    pub fn dims(&self) -> Vec<usize> {
+        match self {
+            Self::Dense(grad) => grad.dims().to_vec(),
+            Self::Rows(rows) => rows.dims().to_vec(),
+        }
+    }
+
+    /// As a tensor of the shape of the parameter.
+    ///
+    /// # Errors
+    /// If the tensor cannot be made.
+    pub fn dense(&self) -> Result<Tensor> {
+        match self {
+            Self::Dense(grad) => Ok(grad.clone()),
+            Self::Rows(rows) => rows.to_dense(),
+        }
+    }
+
+    /// The largest magnitude, and whether there is a NaN.
+    fn extremes(&self) -> Result<(f32, bool)> {
+        let grad = match self {
+            Self::Dense(grad) => grad.flatten_all()?,
+            Self::Rows(rows) => Tensor::new(rows.values(), &candle_core::Device::Cpu)?,
+        };
+        if grad.elem_count() == 0 {
+            return Ok((0.0, false));
+        }
+        // A maximum may skip NaN; the sum does not.
+        Ok((grad.abs()?.max(0)?.to_scalar()?, grad.sum_all()?.to_scalar::<f32>()?.is_nan()))
+    }
+}
+
 /// Gradients of a scalar loss, in name order, detached from the graph that made them.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    by_name: BTreeMap<String, Tensor>,
+    by_name: BTreeMap<String, Gradient>,
     /// Where the graph ends: for messages about what has no gradient.
     deepest: Option<String>,
 }
@@ -29,13 +77,13 @@ impl Gradients {
         if !value.is_finite() {
             return Err(Error::NonFinite { name: "loss".to_owned(), update, detail: format!("the loss is {value}") });
         }
-        let mut grads = super::fused::backward_once(loss)?;
+        let mut grads = super::fused::backward_by_rows(loss)?;
         let mut by_name = BTreeMap::new();
         let mut complete = true;
         for (name, var) in store.trainable() {
-            match grads.remove(var) {
+            match grads.take(var)? {
                 Some(grad) => {
-                    by_name.insert(name.to_owned(), grad.detach());
+                    by_name.insert(name.to_owned(), grad);
                 }
                 None => complete = false,
             }
@@ -47,17 +95,18 @@ impl Gradients {
     /// Gradients put together by hand, such as those of a closed form.
     #[must_use]
     pub fn from_map(by_name: BTreeMap<String, Tensor>) -> Self {
+        let by_name = by_name.into_iter().map(|(name, grad)| (name, Gradient::Dense(grad))).collect();
         Self { by_name, deepest: None }
     }
 
     /// The gradient of parameter `name`, if it has one.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
+    pub fn get(&self, name: &str) -> Option<&Gradient> {
         self.by_name.get(name)
     }
 
     /// In name order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Gradient)> {
         self.by_name.iter().map(|(n, g)| (n.as_str(), g))
     }
 
@@ -67,11 +116,13 @@ impl Gradients {
     /// If a tensor cannot be added.
     pub fn add(&mut self, other: &Self) -> Result<()> {
         for (name, grad) in &other.by_name {
-            let sum = match self.by_name.get(name) {
-                Some(own) => own.add(grad)?.detach(),
-                None => grad.clone(),
-            };
-            self.by_name.insert(name.clone(), sum);
+            match (self.by_name.get_mut(name), grad) {
+                (Some(Gradient::Rows(own)), Gradient::Rows(grad)) if own.dims() == grad.dims() => own.add(grad),
+                (Some(own), grad) => *own = Gradient::Dense(own.dense()?.add(&grad.dense()?)?.detach()),
+                (None, grad) => {
+                    self.by_name.insert(name.clone(), grad.clone());
+                }
+            }
         }
         Ok(())
     }
@@ -82,7 +133,10 @@ impl Gradients {
     /// If a tensor cannot be scaled.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
         for grad in self.by_name.values_mut() {
-            *grad = (&*grad * factor)?.detach();
+            match grad {
+                Gradient::Dense(grad) => *grad = (&*grad * factor)?.detach(),
+                Gradient::Rows(rows) => rows.scale(factor as f32),
+            }
         }
         Ok(())
     }
@@ -106,10 +160,8 @@ impl Gradients {
             return Err(self.missing_error(&missing, update));
         }
         for (name, _) in store.trainable() {
-            let largest = self.by_name[name].abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
-            // A maximum may skip NaN; the sum does not.
-            let sum = self.by_name[name].sum_all()?.to_scalar::<f32>()?;
-            if !largest.is_finite() || sum.is_nan() {
+            let (largest, not_a_number) = self.by_name[name].extremes()?;
+            if !largest.is_finite() || not_a_number {
                 return Err(non_finite(name, update));
             }
             if largest == 0.0 && !zero_is_right(store, name)? && !zero_allowed(name) {

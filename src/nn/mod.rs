@@ -12,7 +12,7 @@ pub mod plain;
 mod quantised;
 mod schedule;
 
-pub use gradients::{Gradients, Movement};
+pub use gradients::{Gradient, Gradients, Movement, RowGradient};
 pub use optim::{Adafactor, AdamW, Algorithm, Group, Optimizer, OptimizerConfig, Sgd, StepReport};
 pub use params::{Init, ParamStore, checksum};
 pub use quantised::Quantised;

@@ -41,6 +41,21 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
     if fused::supports(&[x, w]) { fused::linear_act(x, w, b, act) } else { plain::linear_act(x, w, b, act) }
 }
 
+/// act(x·W₁ᵀ + b₁)·W₂ᵀ + b₂ with `x` `[.., in]` and the parameters W₁ `[hidden, in]`, b₁ `[hidden]`, W₂ `[out, hidden]`,
+/// b₂ `[out]` in this order; gives `[.., out]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn feed_forward(x: &Tensor, params: [&Tensor; 4], act: Activation) -> Result<Tensor> {
+    let [w1, b1, w2, b2] = params;
+    // Where W₂ is not trained, nobody needs the hidden values again, and to keep the derivative alone is cheaper.
+    if fused::supports(&[x, w1, b1, w2, b2]) && w2.track_op() {
+        fused::feed_forward(x, params, act)
+    } else {
+        linear(&linear_act(x, w1, Some(b1), act)?, w2, Some(b2))
+    }
+}
+
 /// x·Wᵀ + b + scaling·(x·Aᵀ)·Bᵀ with `x` `[.., in]`, `w` `[out, in]`, `b` `[out]`, `down` = A `[rank, in]` and `up` = B
 /// `[out, rank]` (Hu et al., 2021); gives `[.., out]`.
 ///
@@ -118,7 +133,13 @@ pub fn attention_dropout(
     p: f64,
     key: &Seed,
 ) -> Result<Tensor> {
-    if p == 0.0 { attention(q, k, v, mask, heads) } else { plain::attention_dropout(q, k, v, mask, heads, p, key) }
+    if p == 0.0 {
+        attention(q, k, v, mask, heads)
+    } else if fused::supports(&[q, k, v, mask]) {
+        fused::attention_dropout(q, k, v, mask, heads, p, key)
+    } else {
+        plain::attention_dropout(q, k, v, mask, heads, p, key)
+    }
 }
 
 /// Rows of `table` `[rows, width]` by `ids` (U32, any shape `[..]`); gives `[.., width]`.
@@ -211,5 +232,11 @@ pub fn recompute(x: &Tensor, params: &[Tensor], part: fused::Part) -> Result<Ten
 /// # Errors
 /// If `p` is not in [0, 1).
 pub fn dropout(x: &Tensor, p: f64, key: &Seed) -> Result<Tensor> {
-    if p == 0.0 { Ok(x.clone()) } else { plain::dropout(x, p, key) }
+    if p == 0.0 {
+        Ok(x.clone())
+    } else if fused::supports(&[x]) {
+        fused::dropout(x, p, key)
+    } else {
+        plain::dropout(x, p, key)
+    }
 }

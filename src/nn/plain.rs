@@ -7,7 +7,7 @@
 
 use super::ops::Activation;
 use crate::rng::Seed;
-use candle_core::{D, Result, Tensor, bail};
+use candle_core::{D, DType, Result, Tensor, bail};
 use rand_chacha::rand_core::Rng;
 
 pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
@@ -130,7 +130,13 @@ pub fn embedding_sum(
 
 pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let mask = mask.detach().unsqueeze(2)?;
-    x.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&mask.sum(1)?)
+    let totals = mask.sum(1)?;
+    let counts = totals.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    // Without a token the mean would be 0/0.
+    if let Some(number) = counts.iter().position(|total| total.is_nan() || *total <= 0.0) {
+        bail!("masked_mean_pool: row {number} is all padding; every row needs at least one token");
+    }
+    x.broadcast_mul(&mask)?.sum(1)?.broadcast_div(&totals)
 }
 
 pub fn softmax(x: &Tensor) -> Result<Tensor> {

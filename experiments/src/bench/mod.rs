@@ -3,11 +3,14 @@
 //! Names, shapes and what is timed follow the peers (PyTorch, ONNX Runtime, RecSim), so that figures of
 //! one machine can be laid side by side.
 
+mod compute;
 mod encoder;
 pub mod memory;
 mod mlp;
 mod rest;
 mod training;
+
+pub use compute::{Compute, compute};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -73,7 +76,9 @@ impl Case {
 /// All cases, in the order of the table.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    encoder::cases().into_iter().chain(mlp::cases()).chain(rest::cases()).chain(training::cases()).collect()
+    let products = Case::new(compute::PRODUCTS, true, compute::products);
+    let encoder = encoder::cases().into_iter().chain([products]);
+    encoder.chain(mlp::cases()).chain(rest::cases()).chain(training::cases()).collect()
 }
 
 /// Samples of one case.

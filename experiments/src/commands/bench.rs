@@ -1,7 +1,7 @@
 //! `experiment bench`: how fast this machine does what studies consist of.
 
 use super::print;
-use crate::bench::{Case, Figure, cases};
+use crate::bench::{Case, Compute, Figure, cases, compute};
 use crate::cli::OutputArgs;
 use crate::failure::{Outcome, bad_input};
 use crate::threads;
@@ -17,6 +17,9 @@ struct Table {
     cores: usize,
     platform: String,
     results: Vec<Figure>,
+    /// Where both cases that it needs were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compute: Option<Compute>,
 }
 
 pub fn run(filter: Option<&str>, threads: Option<usize>, only: Option<&str>, output: OutputArgs) -> Result<Outcome> {
@@ -49,7 +52,8 @@ pub fn run(filter: Option<&str>, threads: Option<usize>, only: Option<&str>, out
         results.push(figure);
     }
     let platform = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
-    let table = Table { threads, cores: threads::cores(), platform, results };
+    let compute = with_threads(threads, || compute(&results));
+    let table = Table { threads, cores: threads::cores(), platform, results, compute };
     print(output, &table, || text(&table))?;
     Ok(Outcome::Done)
 }
@@ -73,6 +77,14 @@ fn text(table: &Table) -> String {
         let [median, min, max] = [figure.median, figure.min, figure.max].map(|value| amount(&figure.unit, value));
         let peak = figure.peak_mib.map_or_else(String::new, |mib| format!("{mib:.0}"));
         text.push_str(&format!("{:<34}{median:>14}{min:>14}{max:>14}{peak:>12}\n", figure.case));
+    }
+    if let Some(compute) = &table.compute {
+        let Compute { fma_peak_gflops: peak, attained_gflops: attained, gemm_share } = compute;
+        let (percent, share) = (100.0 * attained / peak, 100.0 * gemm_share);
+        text.push_str(&format!(
+            "\nforward pass l6/forward/b32xt32: {attained:.0} GFLOP/s, {percent:.0} % of the {peak:.0} that multiply-adds \
+             alone reach here; the products of its linear maps are {share:.0} % of its time\n"
+        ));
     }
     text
 }

@@ -245,7 +245,7 @@ impl FineTuning {
         let records = self.records();
         assert_eq!(gradients.iter().count(), records.len());
         for (name, record) in records {
-            let grad = flat(gradients.get(&name).unwrap());
+            let grad = flat(&gradients.get(&name).unwrap().dense().unwrap());
             if record.get("zero_in_exact_arithmetic").is_some() {
                 assert!(l2(&grad) < 1e-6, "{name}");
                 continue;

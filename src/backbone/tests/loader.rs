@@ -140,13 +140,15 @@ fn integers_that_are_not_known_quantisation_are_refused() {
 
 #[test]
 fn values_that_are_not_finite_are_refused() {
-    let mut files = Files::new();
-    let raw = files.tensors.get_mut(QUERY).unwrap();
-    let mut values = raw.values();
-    values[7] = f32::INFINITY;
-    *raw = Raw::f32(&raw.shape.clone(), &values);
-    let expected = format!("tiny/model.safetensors: {QUERY}: value 7 is inf as F32; weights must be finite");
-    assert_eq!(files.refusal(), expected);
+    for (bad, shown) in [(f32::INFINITY, "inf"), (f32::NAN, "NaN")] {
+        let mut files = Files::new();
+        let raw = files.tensors.get_mut(QUERY).unwrap();
+        let mut values = raw.values();
+        values[7] = bad;
+        *raw = Raw::f32(&raw.shape.clone(), &values);
+        let expected = format!("tiny/model.safetensors: {QUERY}: value 7 is {shown} as F32; weights must be finite");
+        assert_eq!(files.refusal(), expected);
+    }
 }
 
 #[test]

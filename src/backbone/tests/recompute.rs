@@ -28,7 +28,7 @@ fn gradients(options: &BackboneOptions, dropout: bool, plain: bool) -> (u32, BTr
     } else {
         let gradients = Gradients::of(&loss, &store, 0).unwrap();
         gradients.check_coverage(&store, 0, |_| false).unwrap();
-        gradients.iter().map(|(name, grad)| (name.to_owned(), bits(grad))).collect()
+        gradients.iter().map(|(name, grad)| (name.to_owned(), bits(&grad.dense().unwrap()))).collect()
     };
     (loss.to_scalar::<f32>().unwrap().to_bits(), found)
 }

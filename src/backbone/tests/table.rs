@@ -110,7 +110,7 @@ fn one_update(mode: TrainMode, top_layers: usize, cache: Option<&FeatureCache>, 
     };
     let gradients = Gradients::of(&super::training::loss_of(&store, &vectors), &store, 0).unwrap();
     gradients.check_coverage(&store, 0, |_| false).unwrap();
-    let gradients = gradients.iter().map(|(_, gradient)| bits(gradient));
+    let gradients = gradients.iter().map(|(_, gradient)| bits(&gradient.dense().unwrap()));
     std::iter::once(bits(&vectors)).chain(gradients).collect()
 }
 

@@ -171,6 +171,25 @@ fn frozen_weights_are_held_once_for_any_number_of_stores() {
 }
 
 #[test]
+fn a_trained_backbone_drops_its_second_copy_of_what_it_trains() {
+    for (name, options) in modes() {
+        let (backbone, store) = backbone(&options);
+        let kept: Vec<&str> = backbone.weights().tensors().map(|(name, _)| name).collect();
+        for (canonical, _) in tiny::weights().tensors() {
+            let full = format!("backbone.{canonical}");
+            if store.contains(&full) {
+                // Held once: in the store if it is trained, else in the memory that all stores share.
+                assert_eq!(kept.contains(&canonical), store.is_shared(&full), "{name}: {canonical}");
+            }
+        }
+        let trained = store.trainable().filter(|(n, _)| !n.contains("lora")).map(|(_, v)| 4 * v.elem_count());
+        assert!(backbone.weights().bytes() + trained.sum::<usize>() <= tiny::weights().bytes(), "{name}");
+        let same_version = backbone.weight_version(&store).unwrap() == tiny::weights().version();
+        assert_eq!(same_version, options.mode != TrainMode::Lora, "{name}");
+    }
+}
+
+#[test]
 fn trials_on_the_same_weights_do_not_disturb_each_other() {
     let weights = tiny::weights();
     let version = weights.version().to_owned();

@@ -1,20 +1,42 @@
 //! Masked multi-head attention, one task per row of the batch and head, and its backward pass.
+//!
+//! The attention weights are computed again for the backward pass: that costs a product of many, and to keep them would
+//! cost as much memory as another activation of each layer, more for long texts.
 
 use super::buffer::{SharedOutput, assume_init, hold, uninit};
+use super::dropout::Mask;
 use super::exp::{exp, max, sum, sum2, vectorized};
 use super::graph::{Backward, Grad, record};
 use super::matmul::{Matrix, matmul_here};
 use super::threads::for_each;
+use crate::rng::Seed;
 use candle_core::{Result, Tensor, bail};
-
-/// Attention weights kept for the backward pass at most, in values (64 MiB); beyond that they are computed again.
-const MAX_KEPT: usize = 1 << 24;
 
 /// Fused form of [`crate::nn::ops::attention`].
 ///
 /// # Errors
 /// If the shapes do not fit or a tensor is not F32 on the CPU.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize) -> Result<Tensor> {
+    attend([q, k, v], mask, heads, None)
+}
+
+/// Fused form of [`crate::nn::ops::attention_dropout`].
+///
+/// # Errors
+/// As [`attention`], and if `p` is not in [0, 1).
+pub fn attention_dropout(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: &Tensor,
+    heads: usize,
+    p: f64,
+    key: &Seed,
+) -> Result<Tensor> {
+    attend([q, k, v], mask, heads, Some(Mask::new(p, key)?))
+}
+
+fn attend([q, k, v]: [&Tensor; 3], mask: &Tensor, heads: usize, dropout: Option<Mask>) -> Result<Tensor> {
     let (rows, tokens, width) = q.dims3()?;
     if heads == 0 || !width.is_multiple_of(heads) {
         bail!("attention: {heads} heads do not divide a width of {width}");
@@ -30,20 +52,17 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize
     // attend to keeps all: its weights are equal.
     let keys =
         mask.chunks_exact(tokens.max(1)).map(|row| row.iter().rposition(|&m| m != 0.0).map_or(tokens, |i| i + 1));
-    let tracked = q.track_op() || k.track_op() || v.track_op();
-    let mut op = Attention {
+    let op = Attention {
         rows,
         tokens,
         width,
         heads,
         keys: keys.collect(),
         bias: mask.iter().map(|m| (1.0 - m) * f32::MIN).collect(),
-        kept: None,
+        dropout,
     };
     let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
-    let keep = tracked && rows * heads * tokens * tokens <= MAX_KEPT;
-    let (out, kept) = op.forward([hold(&q).get()?, hold(&k).get()?, hold(&v).get()?], keep);
-    op.kept = kept;
+    let out = op.forward([hold(&q).get()?, hold(&k).get()?, hold(&v).get()?]);
     record(op, &[&q, &k, &v], out, q.shape())
 }
 
@@ -56,13 +75,14 @@ struct Attention {
     keys: Vec<usize>,
     /// What is added to the scores of each key, `[rows, tokens]`: 0 or `f32::MIN`.
     bias: Vec<f32>,
-    /// Attention weights `[tokens, keys]` of each task, tokens² values apart.
-    kept: Option<Vec<f32>>,
+    /// Of the attention weights, `[rows, heads, tokens, tokens]`.
+    dropout: Option<Mask>,
 }
 
 /// One head of one row of the batch.
 #[derive(Clone, Copy)]
 struct Task {
+    index: usize,
     row: usize,
     /// Where its first value stands in `[rows, tokens, width]`.
     start: usize,
@@ -72,7 +92,7 @@ struct Task {
 impl Attention {
     fn task(&self, index: usize) -> Task {
         let (row, head) = (index / self.heads, index % self.heads);
-        Task { row, start: row * self.tokens * self.width + head * self.head_width(), keys: self.keys[row] }
+        Task { index, row, start: row * self.tokens * self.width + head * self.head_width(), keys: self.keys[row] }
     }
 
     fn head_width(&self) -> usize {
@@ -104,56 +124,48 @@ impl Attention {
         softmax_rows(out, &self.bias[task.row * self.tokens..][..task.keys]);
     }
 
-    /// The output, and the attention weights if they are to be kept.
-    fn forward(&self, [q, k, v]: [&[f32]; 3], keep: bool) -> (Vec<f32>, Option<Vec<f32>>) {
+    /// Multiplies values `[tokens, keys]` of a task by their factors, if there is dropout.
+    fn drop(&self, task: Task, values: &mut [f32]) {
+        let (Some(mask), true) = (self.dropout, task.keys > 0) else { return };
+        let mut factors = mask.from(task.index * self.tokens * self.tokens);
+        for row in values.chunks_exact_mut(task.keys) {
+            // A factor for each token, also for those that no key stands for.
+            for (place, factor) in factors.by_ref().take(self.tokens).enumerate() {
+                if let Some(value) = row.get_mut(place) {
+                    *value *= factor;
+                }
+            }
+        }
+    }
+
+    fn forward(&self, [q, k, v]: [&[f32]; 3]) -> Vec<f32> {
         let mut out = uninit(q.len());
         let shared = SharedOutput::of(&mut out);
-        let square = self.tokens * self.tokens;
-        let tasks = self.rows * self.heads;
-        let mut kept = uninit(if keep { tasks * square } else { 0 });
-        let kept_shared = SharedOutput::of(&mut kept);
-        for_each(tasks, 2 * self.work(), |index| {
+        for_each(self.rows * self.heads, 2 * self.work(), |index| {
             let task = self.task(index);
             let mut weights = vec![0.0; self.tokens * task.keys];
             self.weights(task, q, k, &mut weights);
+            self.drop(task, &mut weights);
             let p = Matrix::new(&weights, self.tokens, task.keys);
             // SAFETY: the block is inside the output, and tasks differ in row or in columns (heads).
             unsafe {
                 matmul_here(self.place(shared, task, self.tokens), self.width, p, self.part(v, task, task.keys), 1.0);
             }
-            if keep {
-                let place = kept_shared.block(index * square, 1, square, square);
-                // SAFETY: each task has its own tokens² values, of which it writes all.
-                unsafe {
-                    place.copy_from_nonoverlapping(weights.as_ptr(), weights.len());
-                    place.add(weights.len()).write_bytes(0, square - weights.len());
-                }
-            }
         });
-        // SAFETY: the tasks cover all rows, tokens and heads of the output, and each wrote its part of what is kept.
-        let (out, kept) = unsafe { (assume_init(out), assume_init(kept)) };
-        (out, keep.then_some(kept))
+        // SAFETY: the tasks cover all rows, tokens and heads of the output.
+        unsafe { assume_init(out) }
     }
 
     /// Gradients of q, k and v, from those of the output.
     fn gradients(&self, q: &[f32], k: &[f32], v: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
         let mut out = [uninit(q.len()), uninit(q.len()), uninit(q.len())];
         let shared = out.each_mut().map(|o| SharedOutput::of(o));
-        let square = self.tokens * self.tokens;
         for_each(self.rows * self.heads, 5 * self.work(), |index| {
             let task = self.task(index);
-            let size = self.tokens * task.keys;
-            let mut again = Vec::new();
-            let weights = match &self.kept {
-                Some(kept) => &kept[index * square..][..size],
-                None => {
-                    again.resize(size, 0.0);
-                    self.weights(task, q, k, &mut again);
-                    &again[..]
-                }
-            };
-            let mut scores = vec![0.0; size];
-            self.task_gradients(task, [q, k, v, dy], weights, &mut scores, shared);
+            let mut weights = vec![0.0; self.tokens * task.keys];
+            self.weights(task, q, k, &mut weights);
+            let mut scores = vec![0.0; weights.len()];
+            self.task_gradients(task, [q, k, v, dy], &weights, &mut scores, shared);
         });
         // SAFETY: the tasks cover all rows, tokens and heads of the three outputs.
         out.map(|o| unsafe { assume_init(o) })
@@ -170,9 +182,15 @@ impl Attention {
     ) {
         let (tokens, keys, width) = (self.tokens, task.keys, self.width);
         let dy = self.part(dy, task, tokens);
-        let p = Matrix::new(weights, tokens, keys);
+        let mut dropped = Vec::new();
+        if self.dropout.is_some() {
+            dropped.extend_from_slice(weights);
+            self.drop(task, &mut dropped);
+        }
+        let p = Matrix::new(if self.dropout.is_some() { &dropped } else { weights }, tokens, keys);
         // SAFETY: `scores` has the tokens × keys values of the product.
         unsafe { matmul_here(scores.as_mut_ptr(), keys, dy, self.part(v, task, keys).t(), 1.0) };
+        self.drop(task, scores);
         softmax_backward(weights, scores, keys);
         let ds = Matrix::new(scores, tokens, keys);
         let scale = 1.0 / (self.head_width() as f32).sqrt();

@@ -2,8 +2,9 @@
 
 use super::buffer::{assume_init, hold, uninit};
 use super::exp::vectorized;
-use super::graph::{Backward, Grad, add_here, record};
+use super::graph::{Backward, Grad, record};
 use super::threads::for_each_chunk;
+use crate::nn::RowGradient;
 use candle_core::{DType, Result, Tensor, bail};
 use std::mem::MaybeUninit;
 
@@ -35,16 +36,9 @@ impl Backward for Embedding {
         "fused-embedding"
     }
 
-    /// Dense, but the zeros come from the system, which maps them when they are touched: a batch touches few rows.
     fn backward(&self, inputs: &[Tensor], _: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
         let (rows, width) = inputs[0].dims2()?;
-        let mut sums = vec![0.0; rows * width];
-        if width > 0 {
-            for (&id, grad) in self.ids.iter().zip(grad.chunks_exact(width)) {
-                add_here(&mut sums[id as usize * width..][..width], grad);
-            }
-        }
-        Ok(vec![Grad::Own(sums)])
+        Ok(vec![Grad::Rows(RowGradient::sum(rows, width, &self.ids, &grad))])
     }
 }
 
@@ -111,20 +105,15 @@ impl Backward for EmbeddingSum {
     }
 
     fn backward(&self, inputs: &[Tensor], wanted: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {
-        let width = inputs[0].dim(1)?;
         let table = |which: usize| {
             if !wanted[which] {
-                return Grad::None;
+                return Ok(Grad::None);
             }
-            let mut sums = vec![0.0; inputs[which].elem_count()];
-            if width > 0 {
-                for (rows, grad) in self.rows().zip(grad.chunks_exact(width)) {
-                    add_here(&mut sums[rows[which] * width..][..width], grad);
-                }
-            }
-            Grad::Own(sums)
+            let (rows, width) = inputs[which].dims2()?;
+            let tokens: Vec<u32> = self.rows().map(|rows| rows[which] as u32).collect();
+            Ok(Grad::Rows(RowGradient::sum(rows, width, &tokens, &grad)))
         };
-        Ok((0..3).map(table).collect())
+        (0..3).map(table).collect()
     }
 }
 
@@ -177,6 +166,10 @@ impl MeanPool {
 impl Backward for MeanPool {
     fn name(&self) -> &'static str {
         "fused-masked-mean-pool"
+    }
+
+    fn reads(&self, _: usize, _: &[bool]) -> bool {
+        false
     }
 
     fn backward(&self, inputs: &[Tensor], _: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>> {

@@ -8,7 +8,7 @@ use crate::nn::ops::Activation;
 use candle_core::{Result, Tensor};
 use std::mem::MaybeUninit;
 
-/// Values per task: two outputs of this size stay in a first-level cache.
+/// Values per task: two outputs of this size stay in a low-level cache.
 pub(super) const CHUNK: usize = 1 << 13;
 
 /// Scalar operations that one value costs, for the decision to use several threads.
@@ -50,6 +50,10 @@ impl Backward for Elementwise {
         "fused-activation"
     }
 
+    fn reads(&self, _: usize, _: &[bool]) -> bool {
+        false
+    }
+
     fn backward(&self, _: &[Tensor], _: &[bool], mut grad: Vec<f32>) -> Result<Vec<Grad>> {
         scale(&mut grad, &self.slope);
         Ok(vec![Grad::Own(grad)])
@@ -68,6 +72,22 @@ vectorized! {
             *a *= b;
         }
     }
+}
+
+/// `act(z)` of every value.
+pub(super) fn values(act: Activation, z: &[f32]) -> Vec<f32> {
+    let mut out = uninit(z.len());
+    for_each_chunk(&mut out, CHUNK, COST * z.len(), |i, out| forward(act, &z[i * CHUNK..][..out.len()], out));
+    // SAFETY: the chunks cover the buffer, and every element of a chunk is written.
+    unsafe { assume_init(out) }
+}
+
+/// Writes `act(z)` to `out` and multiplies `grad` by `act'(z)`; at most [`CHUNK`] values.
+pub(super) fn backward(act: Activation, z: &[f32], out: &mut [MaybeUninit<f32>], grad: &mut [f32]) {
+    let mut slope = uninit(z.len());
+    both(act, z, out, &mut slope);
+    // SAFETY: `both` writes every element.
+    multiply(grad, &unsafe { assume_init(slope) });
 }
 
 /// √(2/π)

@@ -18,6 +18,7 @@
 
 use super::threads::for_each_chunk;
 use super::{exp::vectorized, vars};
+use crate::nn::RowGradient;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, TensorId, bail};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub(super) enum Grad {
     None,
     /// The gradient, in the row-major order of the input.
     Own(Vec<f32>),
+    /// The gradient of a table of which few rows were read.
+    Rows(RowGradient),
     /// The same values as those of an earlier input.
     SameAs(usize),
 }
@@ -38,8 +41,14 @@ pub(super) trait Backward: Send + Sync + 'static {
     /// Name in messages.
     fn name(&self) -> &'static str;
 
-    /// Gradients of the `inputs`, all contiguous, in their order, from the gradient of the output. There must be one
-    /// where `wanted` says so.
+    /// Whether the backward pass looks at the values of an input, given which gradients are wanted. What it does not
+    /// look at is not kept: the inputs of a frozen layer are most of the memory of an adapter's step.
+    fn reads(&self, _input: usize, _wanted: &[bool]) -> bool {
+        true
+    }
+
+    /// Gradients of the `inputs`, all contiguous unless they are not read, in their order, from the gradient of the
+    /// output. There must be one where `wanted` says so.
     fn backward(&self, inputs: &[Tensor], wanted: &[bool], grad: Vec<f32>) -> Result<Vec<Grad>>;
 }
 
@@ -79,7 +88,7 @@ pub(super) fn add(sum: &mut [f32], x: &[f32]) {
 
 vectorized! {
     /// Adds `x` to `sum` on this thread.
-    pub(super) fn add_here<'a>(sum: &'a mut [f32], x: &'a [f32]) {
+    pub(in crate::nn) fn add_here<'a>(sum: &'a mut [f32], x: &'a [f32]) {
         for (sum, &x) in sum.iter_mut().zip(x) {
             *sum += x;
         }
@@ -130,7 +139,13 @@ enum Edge {
     Candle,
 }
 
-/// The tensor `out` of this shape, as the result of `kernel` on contiguous `inputs` (at most four that are tracked).
+impl Edge {
+    fn is_wanted(&self) -> bool {
+        !matches!(self, Self::Constant)
+    }
+}
+
+/// The tensor `out` of this shape, as the result of `kernel` on contiguous `inputs` (one at least).
 pub(super) fn record<K: Backward>(
     kernel: K,
     inputs: &[&Tensor],
@@ -145,7 +160,13 @@ pub(super) fn record<K: Backward>(
     };
     let slot = Slot::default();
     // Detached: the data is needed, the way back is in the edges.
-    let inputs = inputs.iter().map(|input| input.detach()).collect();
+    let wanted: Vec<bool> = edges.iter().map(Edge::is_wanted).collect();
+    let keep = |(index, input): (usize, &&Tensor)| match kernel.reads(index, &wanted) {
+        true => Ok(input.detach()),
+        // Shape and device alone.
+        false => Tensor::zeros((), input.dtype(), input.device())?.broadcast_as(input.shape()),
+    };
+    let inputs = inputs.iter().enumerate().map(keep).collect::<Result<_>>()?;
     let name = kernel.name();
     let saved = Mutex::new(Some((kernel, inputs)));
     let mut node = Node { name, saved, edges, slot: slot.clone(), tied: None };
@@ -153,13 +174,12 @@ pub(super) fn record<K: Backward>(
         [] => first.apply_op1(node)?,
         [second] => first.apply_op2(second, node)?,
         [second, third] => first.apply_op3(second, third, node)?,
-        [second, third, fourth] => {
-            // candle's operations have three inputs at most, so the last two share a node.
-            let grads = Arc::new(Mutex::new([None, None]));
+        [second, others @ ..] => {
+            // candle's operations have three inputs at most.
+            let grads = Arc::new(Mutex::new(vec![None; others.len()]));
             node.tied = Some(grads.clone());
-            first.apply_op3(second, &third.apply_op2(fourth, Tie { grads })?, node)?
+            first.apply_op3(second, &tie(others, &grads)?, node)?
         }
-        more => bail!("{name}: {} tracked inputs, at most four are possible", more.len() + 1),
     };
     let link = Arc::new(Link { handle, slot });
     let bridge = Bridge { out: Mutex::new(Some((out, shape))), link: link.clone() };
@@ -194,7 +214,7 @@ fn nothing() -> Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
 }
 
-type Tied = Arc<Mutex<[Option<Tensor>; 2]>>;
+type Tied = Arc<Mutex<Vec<Option<Tensor>>>>;
 
 /// The operation of a handle.
 struct Node<K> {
@@ -203,7 +223,7 @@ struct Node<K> {
     saved: Mutex<Option<(K, Vec<Tensor>)>>,
     edges: Vec<Edge>,
     slot: Slot,
-    /// Where the gradients of the third and fourth parent go if there are four.
+    /// Where the gradients of the third parent and of those after it go if there are more than three.
     tied: Option<Tied>,
 }
 
@@ -212,17 +232,24 @@ impl<K: Backward> Node<K> {
     fn run(&self, zero: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let name = self.name;
         let Some(grad) = self.slot.lock().take() else { bail!("{name}: a backward pass without a gradient") };
-        let wanted: Vec<bool> = self.edges.iter().map(|edge| !matches!(edge, Edge::Constant)).collect();
+        let wanted: Vec<bool> = self.edges.iter().map(Edge::is_wanted).collect();
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((kernel, inputs)) = &*saved else {
             bail!("{name}: an earlier backward pass has used up this graph; compute the loss again")
         };
         let mut grads = kernel.backward(inputs, &wanted, grad)?;
-        let mut left = Vec::with_capacity(4);
+        let mut left = Vec::with_capacity(self.edges.len());
         // From the last input, so that those that share the values of an earlier one can still copy them.
         for index in (0..self.edges.len()).rev() {
             let own = match std::mem::replace(&mut grads[index], Grad::None) {
                 Grad::Own(grad) => Some(grad),
+                Grad::Rows(rows) => match &self.edges[index] {
+                    Edge::Parameter(var) => {
+                        left.push(vars::deliver_rows(var, rows)?);
+                        continue;
+                    }
+                    _ => Some(rows.dense_values()),
+                },
                 Grad::SameAs(other) => match (&grads[other], &self.edges[index]) {
                     (Grad::Own(grad), Edge::Linked(slot)) => {
                         slot.add_copy(grad);
@@ -251,10 +278,7 @@ impl<K: Backward> Node<K> {
         }
         left.reverse();
         if let Some(tied) = &self.tied {
-            let last: Vec<_> = left.drain(2..).collect();
-            if let [third, fourth] = &last[..] {
-                *tied.lock().unwrap_or_else(PoisonError::into_inner) = [third.clone(), fourth.clone()];
-            }
+            *tied.lock().unwrap_or_else(PoisonError::into_inner) = left.drain(2..).collect();
             left.push(Some(zero.clone()));
         }
         left.resize(3, None);
@@ -323,9 +347,24 @@ impl<K: Backward> CustomOp3 for Node<K> {
     }
 }
 
-/// Stands for two parents of a node that has four.
+/// One tensor of one value that has all of `parents`, two at least, below it.
+fn tie(parents: &[Tensor], grads: &Tied) -> Result<Tensor> {
+    let Some((last, others)) = parents.split_last() else { bail!("nothing to tie") };
+    let mut below = last.clone();
+    for (index, parent) in others.iter().enumerate().rev() {
+        let ends = index + 2 == parents.len();
+        below = parent.apply_op2(&below, Tie { grads: grads.clone(), index, ends })?;
+    }
+    Ok(below)
+}
+
+/// Stands for a parent of a node that has more than three, and those after it.
 struct Tie {
     grads: Tied,
+    /// Of its first input.
+    index: usize,
+    /// Whether its second input is a parent too, the last one.
+    ends: bool,
 }
 
 impl CustomOp2 for Tie {
@@ -337,9 +376,14 @@ impl CustomOp2 for Tie {
         nothing()
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [first, second] = std::mem::take(&mut *self.grads.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok((first, second))
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, zero: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let mut grads = self.grads.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = grads.get_mut(self.index).and_then(Option::take);
+        let below = match self.ends {
+            true => grads.get_mut(self.index + 1).and_then(Option::take),
+            false => Some(zero.clone()),
+        };
+        Ok((own, below))
     }
 }
 

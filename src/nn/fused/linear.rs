@@ -38,15 +38,21 @@ pub fn linear_act(x: &Tensor, w: &Tensor, b: Option<&Tensor>, act: Activation) -
     let rows = shape.iter().product();
     shape.push(outputs);
 
-    let mut y = uninit(rows * outputs);
-    matmul(&mut y, Matrix::new(hold(&x).get()?, rows, inputs), Matrix::new(hold(&w).get()?, outputs, inputs).t(), 1.0);
-    // SAFETY: a product writes every element of its output.
-    let mut y = unsafe { assume_init(y) };
+    let mut y =
+        product(Matrix::new(hold(&x).get()?, rows, inputs), Matrix::new(hold(&w).get()?, outputs, inputs).t(), 1.0);
     let held = b.as_ref().map(hold);
     let bias = held.as_ref().map(|b| b.get()).transpose()?;
     let slope = finish(&mut y, outputs, bias, act, tracked);
     let inputs: Vec<&Tensor> = [Some(&x), Some(&w), b.as_ref()].into_iter().flatten().collect();
     record(Linear { slope }, &inputs, y, shape)
+}
+
+/// scale·a·b as a new matrix.
+pub(super) fn product(a: Matrix, b: Matrix, scale: f32) -> Vec<f32> {
+    let mut out = uninit(a.rows() * b.cols());
+    matmul(&mut out, a, b, scale);
+    // SAFETY: a product writes every element of its output.
+    unsafe { assume_init(out) }
 }
 
 /// Adds the bias and applies the activation, in place. Gives its derivative if that is wanted and not 1.
@@ -86,28 +92,29 @@ impl Backward for Linear {
         "fused-linear"
     }
 
+    fn reads(&self, input: usize, wanted: &[bool]) -> bool {
+        match input {
+            0 => wanted[1],
+            1 => wanted[0],
+            _ => false,
+        }
+    }
+
     /// dx = dz·W, dW = dzᵀ·x, db = Σ dz over the rows.
     fn backward(&self, inputs: &[Tensor], wanted: &[bool], mut grad: Vec<f32>) -> Result<Vec<Grad>> {
         if let Some(slope) = &self.slope {
             gelu::scale(&mut grad, slope);
         }
         let (outputs, width) = inputs[1].dims2()?;
-        let (x, w) = (hold(&inputs[0]), hold(&inputs[1]));
-        let rows = x.get()?.len().checked_div(width).unwrap_or(0);
+        let rows = grad.len().checked_div(outputs).unwrap_or(0);
         let dz = Matrix::new(&grad, rows, outputs);
-        let product = |wanted: bool, a: Matrix, b: Matrix| {
-            if !wanted {
-                return Grad::None;
-            }
-            let mut out = uninit(a.rows() * b.cols());
-            matmul(&mut out, a, b, 1.0);
-            // SAFETY: a product writes every element of its output.
-            Grad::Own(unsafe { assume_init(out) })
-        };
-        let mut grads = vec![
-            product(wanted[0], dz, Matrix::new(w.get()?, outputs, width)),
-            product(wanted[1], dz.t(), Matrix::new(x.get()?, rows, width)),
-        ];
+        let mut grads = vec![Grad::None, Grad::None];
+        if wanted[0] {
+            grads[0] = Grad::Own(product(dz, Matrix::new(hold(&inputs[1]).get()?, outputs, width), 1.0));
+        }
+        if wanted[1] {
+            grads[1] = Grad::Own(product(dz.t(), Matrix::new(hold(&inputs[0]).get()?, rows, width), 1.0));
+        }
         if let Some(&wanted) = wanted.get(2) {
             grads.push(if wanted { Grad::Own(column_sums(&grad, outputs)) } else { Grad::None });
         }

@@ -1,9 +1,9 @@
 //! A frozen linear map with a trained low-rank update beside it, as one operation.
 
-use super::buffer::{assume_init, hold, uninit};
+use super::buffer::hold;
 use super::graph::{Backward, Grad, record};
-use super::linear::finish;
-use super::matmul::{Matrix, matmul, matmul_add};
+use super::linear::{finish, product};
+use super::matmul::{Matrix, matmul_add};
 use crate::nn::ops::Activation;
 use candle_core::{Result, Tensor, bail};
 
@@ -36,15 +36,12 @@ pub fn linear_lora(
     shape.push(outputs);
     let scaling = scaling as f32;
 
-    let (mut y, mut inner) = (uninit(rows * outputs), uninit(rows * rank));
-    {
+    let (mut y, inner) = {
         let (x, w, down) = (hold(&x), hold(&w), hold(&down));
         let x = Matrix::new(x.get()?, rows, inputs);
-        matmul(&mut y, x, Matrix::new(w.get()?, outputs, inputs).t(), 1.0);
-        matmul(&mut inner, x, Matrix::new(down.get()?, rank, inputs).t(), 1.0);
-    }
-    // SAFETY: a product writes every element of its output.
-    let (mut y, inner) = unsafe { (assume_init(y), assume_init(inner)) };
+        let times = |w: &[f32], outputs: usize| product(x, Matrix::new(w, outputs, inputs).t(), 1.0);
+        (times(w.get()?, outputs), times(down.get()?, rank))
+    };
     matmul_add(&mut y, Matrix::new(&inner, rows, rank), Matrix::new(hold(&up).get()?, outputs, rank).t(), scaling);
     if let Some(b) = &b {
         finish(&mut y, outputs, Some(hold(b).get()?), Activation::Identity, false);
@@ -61,6 +58,14 @@ struct Lora {
 impl Backward for Lora {
     fn name(&self) -> &'static str {
         "fused-linear-lora"
+    }
+
+    fn reads(&self, input: usize, wanted: &[bool]) -> bool {
+        match input {
+            0 => wanted[2],
+            1 | 2 => wanted[0],
+            _ => true,
+        }
     }
 
     /// With g = s·dy·B: dx = dy·W + g·A, dA = gᵀ·x, dB = s·dyᵀ·(x·Aᵀ).
@@ -85,12 +90,4 @@ impl Backward for Lora {
         }
         Ok(grads.into())
     }
-}
-
-/// scale·a·b as a new matrix.
-fn product(a: Matrix, b: Matrix, scale: f32) -> Vec<f32> {
-    let mut out = uninit(a.rows() * b.cols());
-    matmul(&mut out, a, b, scale);
-    // SAFETY: a product writes every element of its output.
-    unsafe { assume_init(out) }
 }

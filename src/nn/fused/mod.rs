@@ -6,8 +6,10 @@
 
 mod attention;
 mod buffer;
+mod dropout;
 mod embedding;
 pub(in crate::nn) mod exp;
+mod feed_forward;
 mod gelu;
 mod graph;
 mod layer_norm;
@@ -15,20 +17,26 @@ mod linear;
 mod lora;
 mod losses;
 mod matmul;
+mod peak;
 mod quantised;
 mod recompute;
 pub mod threads;
 mod vars;
 
-pub use attention::attention;
+pub use attention::{attention, attention_dropout};
+pub use dropout::dropout;
 pub use embedding::{embedding, embedding_sum, masked_mean_pool};
+pub use feed_forward::feed_forward;
 pub use gelu::activation;
+pub(super) use graph::add_here;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_act};
 pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
+pub use peak::fma_per_second;
 pub(super) use quantised::dequantise;
 pub use recompute::{Part, recompute};
+pub(super) use vars::backward_by_rows;
 pub use vars::{backward, backward_once};
 
 use candle_core::{DType, Tensor};

@@ -99,6 +99,12 @@ fn assert_deterministic(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tenso
     }
 }
 
+/// The plain form with factors in the type of the input: it makes them in F32.
+fn plain_dropout(x: &Tensor, p: f64, key: &Seed) -> Result<Tensor> {
+    let factors = plain::dropout(&Tensor::ones(x.shape(), DType::F32, x.device())?, p, key)?;
+    x.mul(&factors.to_dtype(x.dtype())?)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -111,6 +117,48 @@ proptest! {
             inputs.push(randn(seed, "b", &[m]));
         }
         assert_twins(&inputs, 2e-6, |t| linear_act(&t[0], &t[1], t.get(2), act), |t| plain::linear_act(&t[0], &t[1], t.get(2), act));
+    }
+
+    #[test]
+    fn feed_forward_is_its_twin(seed: u64, rows in 1usize..30, n in 1usize..50, h in 1usize..90, m in 1usize..50, act in 0usize..5) {
+        let act = ACTIVATIONS[act];
+        let scaled = |name: &str, shape: [usize; 2]| (randn(seed, name, &shape) / (shape[1] as f64).sqrt()).unwrap();
+        let inputs = [randn(seed, "x", &[rows, n]), scaled("w1", [h, n]), randn(seed, "b1", &[h]), scaled("w2", [m, h]), randn(seed, "b2", &[m])];
+        let plain = |t: &[Tensor]| plain::linear(&plain::linear_act(&t[0], &t[1], Some(&t[2]), act)?, &t[3], Some(&t[4]));
+        assert_twins(&inputs, 3e-6, |t| feed_forward(&t[0], [&t[1], &t[2], &t[3], &t[4]], act), plain);
+        assert_deterministic(&inputs, |t| feed_forward(&t[0], [&t[1], &t[2], &t[3], &t[4]], act));
+    }
+
+    #[test]
+    fn dropout_is_its_twin(seed: u64, rows in 1usize..300, n in 1usize..70, p in 0.01f64..0.9) {
+        let key = Seed::root(seed).child("dropout");
+        let inputs = [randn(seed, "x", &[rows, n])];
+        assert_twins(&inputs, 1e-7, |t| dropout(&t[0], p, &key), |t| plain_dropout(&t[0], p, &key));
+        assert_deterministic(&inputs, |t| dropout(&t[0], p, &key));
+    }
+
+    #[test]
+    fn attention_with_dropout_is_its_twin(seed: u64, rows in 1usize..6, tokens in 1usize..20, heads in 1usize..4, p in 0.01f64..0.9) {
+        let key = Seed::root(seed).child("dropout");
+        let inputs = ["q", "k", "v"].map(|name| randn(seed, name, &[rows, tokens, 6 * heads]));
+        let mask = padded_mask(seed, rows, tokens, 1);
+        // The factors of the twin are F32, so it runs in F32 too.
+        let weights = randn(99, "weights", inputs[0].dims());
+        let run = |fused: bool| {
+            let vars = inputs.clone().map(|x| Var::from_tensor(&x).unwrap());
+            let f = if fused { attention_dropout } else { plain::attention_dropout };
+            let out = f(&vars[0], &vars[1], &vars[2], &mask, heads, p, &key).unwrap();
+            let grads = out.mul(&weights).unwrap().sum_all().unwrap().backward().unwrap();
+            let mut all = vec![out.detach()];
+            all.extend(vars.iter().map(|v| grads.get(v).unwrap().clone()));
+            all
+        };
+        for (got, want) in run(true).iter().zip(run(false)) {
+            let scale = want.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap().max(1.0);
+            let error = (got - want).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            prop_assert!(error <= 1e-5 * scale, "{error} of {scale}");
+        }
+        assert_deterministic(&inputs, |t| attention_dropout(&t[0], &t[1], &t[2], &mask, heads, p, &key));
     }
 
     #[test]
@@ -343,8 +391,10 @@ fn shapes_that_do_not_fit_are_named() {
     assert!(attention(&q, &q, &q, &x, 3).unwrap_err().to_string().contains("3 heads"));
     let (hidden, mask) = (Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu).unwrap(), [[1f32, 1.0, 0.0], [0.0; 3]]);
     let mask = Tensor::new(&mask, &Device::Cpu).unwrap();
-    let message = masked_mean_pool(&hidden, &mask).unwrap_err().to_string();
-    assert!(message.contains("row 1 is all padding"), "{message}");
+    for pooled in [masked_mean_pool(&hidden, &mask), plain::masked_mean_pool(&hidden, &mask)] {
+        let message = pooled.unwrap_err().to_string();
+        assert!(message.contains("row 1 is all padding"), "{message}");
+    }
     let message = masked_mean_pool(&hidden, &mask.narrow(1, 0, 2).unwrap()).unwrap_err().to_string();
     assert!(message.contains("[2, 3, 4]") && message.contains("[2, 2]"), "{message}");
 }

@@ -123,6 +123,14 @@ pub(super) fn for_each(tasks: usize, work: usize, f: impl Fn(usize) + Send + Syn
     });
 }
 
+/// Calls `f` on every thread that a large kernel uses, at the same time; what each gave.
+pub(super) fn on_each<R: Send>(f: impl Fn() -> R + Send + Sync) -> Vec<R> {
+    parallel(usize::MAX, |threads| match threads {
+        1 => vec![f()],
+        _ => rayon::broadcast(|_| f()),
+    })
+}
+
 /// Calls `f(i, chunk)` for consecutive chunks of `out`, as [`for_each`] does.
 pub(in crate::nn) fn for_each_chunk<T: Send>(
     out: &mut [T],

@@ -100,7 +100,7 @@ proptest! {
         let want = Gradients::of(&loss, &store, 0).unwrap();
         let (grads, grad_input) = gradients(&net, &x, &weight, rows);
         for block in net.layout.blocks() {
-            let want = want.get(&block.name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let want = want.get(&block.name).unwrap().dense().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             prop_assert!(close(&block.read(&grads), &want, 1e-4), "{}", block.name);
         }
         let wide = padded(sizes[0]);

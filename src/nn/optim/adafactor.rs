@@ -5,8 +5,9 @@
 //! keeps the mean square of its gradients by row and by column, R and C, and uses R·Cᵀ/mean(R) for the second
 //! moment; other parameters keep all of it.
 
-use super::buffer::{Buffer, CHUNK, in_place, sum_of_squares, sum_of_squares_of};
+use super::buffer::{Buffer, CHUNK, Grads, in_place, sum_of_squares, sum_of_squares_of};
 use super::{Adafactor, Rates};
+use crate::nn::Gradient;
 use crate::persist::StateDict;
 use crate::{Error, Result};
 use candle_core::{D, Tensor, Var};
@@ -94,7 +95,7 @@ impl Factors {
     }
 
     /// One update of parameter and means. `grad` is contiguous and has the shape of `var`.
-    pub(super) fn apply(&mut self, var: &Var, grad: &Tensor, config: &Adafactor, rates: &Rates) -> Result<()> {
+    pub(super) fn apply(&mut self, var: &Var, grad: &Gradient, config: &Adafactor, rates: &Rates) -> Result<()> {
         let count = var.elem_count().max(1) as f64;
         let c = Constants::new(config, rates, || Ok(sum_of_squares(var)? / count))?;
         let first = match &mut self.first {
@@ -106,7 +107,7 @@ impl Factors {
                 in_place(var, grad, |p, g| factored(p, g, rows, columns, first, &c))
             }
             Second::Whole(Buffer::Host(v)) => in_place(var, grad, |p, g| whole(p, g, v, first, &c)),
-            _ => self.plain(var, grad, &c),
+            _ => self.plain(var, &grad.dense()?, &c),
         }
     }
 
@@ -141,10 +142,11 @@ impl Factors {
 }
 
 /// An update with the full second moment.
-fn whole(params: &mut [f32], grads: &[f32], v: &mut [f32], first: Option<&mut [f32]>, c: &Constants) {
+fn whole(params: &mut [f32], grads: Grads<'_>, v: &mut [f32], first: Option<&mut [f32]>, c: &Constants) {
     let count = params.len().max(1) as f64;
+    let chunks = v.par_chunks_mut(CHUNK).enumerate();
     let parts: Vec<f64> =
-        v.par_chunks_mut(CHUNK).zip(grads.par_chunks(CHUNK)).map(|(v, g)| second_moment(v, g, c)).collect();
+        chunks.map(|(i, v)| grads.with_block(i * CHUNK, v.len(), |g| second_moment(v, g, c))).collect();
     let step_size = c.step_size(parts.iter().sum::<f64>() / count);
     let step = |i: usize, p: &mut [f32], g: &[f32], m: Option<&mut [f32]>| {
         let v = &v[i * CHUNK..][..p.len()];
@@ -167,7 +169,7 @@ fn second_moment(v: &mut [f32], grads: &[f32], c: &Constants) -> f64 {
 /// An update with the second moment by row and by column.
 fn factored(
     params: &mut [f32],
-    grads: &[f32],
+    grads: Grads<'_>,
     rows: &mut [f32],
     columns: &mut [f32],
     first: Option<&mut [f32]>,
@@ -179,10 +181,10 @@ fn factored(
     }
     // Whole rows, and always as many: the split of the sums does not depend on the number of threads.
     let block = CHUNK.div_ceil(width) * width;
-    let partial: Vec<Vec<f64>> = grads
-        .par_chunks(block)
-        .zip(rows.par_chunks_mut(block / width))
-        .map(|(grads, rows)| mean_squares(grads, rows, width, c))
+    let partial: Vec<Vec<f64>> = rows
+        .par_chunks_mut(block / width)
+        .enumerate()
+        .map(|(i, rows)| grads.with_block(i * block, rows.len() * width, |g| mean_squares(g, rows, width, c)))
         .collect();
     for (j, column) in columns.iter_mut().enumerate() {
         let sum: f64 = partial.iter().map(|sums| sums[j]).sum();
@@ -192,11 +194,10 @@ fn factored(
     let mean = rows.iter().map(|&r| f64::from(r)).sum::<f64>() / rows.len() as f64;
     let by_row: Vec<f32> = rows.iter().map(|&r| 1.0 / (r / mean as f32).sqrt()).collect();
     let by_column: Vec<f32> = columns.iter().map(|&r| 1.0 / r.sqrt()).collect();
-    let parts: Vec<f64> = grads
-        .par_chunks(block)
-        .zip(by_row.par_chunks(block / width))
-        .map(|(grads, by_row)| step_squares(grads, by_row, &by_column, c.clip))
-        .collect();
+    let squares = |(i, by_row): (usize, &[f32])| {
+        grads.with_block(i * block, by_row.len() * width, |g| step_squares(g, by_row, &by_column, c.clip))
+    };
+    let parts: Vec<f64> = by_row.par_chunks(block / width).enumerate().map(squares).collect();
     let step_size = c.step_size(parts.iter().sum::<f64>() / params.len() as f64);
     for_blocks(params, grads, first, block, |i, p, g, mut m| {
         let by_row = &by_row[i * (block / width)..];
@@ -240,15 +241,18 @@ fn step_squares(grads: &[f32], by_row: &[f32], by_column: &[f32], clip: f32) -> 
 /// Calls `f(i, parameters, gradients, first moment)` on blocks, on several threads if there is more than one.
 fn for_blocks(
     params: &mut [f32],
-    grads: &[f32],
+    grads: Grads<'_>,
     first: Option<&mut [f32]>,
     block: usize,
     f: impl Fn(usize, &mut [f32], &[f32], Option<&mut [f32]>) + Send + Sync,
 ) {
-    let pairs = params.par_chunks_mut(block).zip(grads.par_chunks(block));
+    let step = |i: usize, p: &mut [f32], m: Option<&mut [f32]>| {
+        grads.with_block(i * block, p.len(), |g| f(i, p, g, m));
+    };
+    let blocks = params.par_chunks_mut(block);
     match first {
-        Some(m) => pairs.zip(m.par_chunks_mut(block)).enumerate().for_each(|(i, ((p, g), m))| f(i, p, g, Some(m))),
-        None => pairs.enumerate().for_each(|(i, (p, g))| f(i, p, g, None)),
+        Some(m) => blocks.zip(m.par_chunks_mut(block)).enumerate().for_each(|(i, (p, m))| step(i, p, Some(m))),
+        None => blocks.enumerate().for_each(|(i, p)| step(i, p, None)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The arithmetic of one AdamW update on one parameter, in the order of operations of PyTorch: decay, moments, step.
 
-use super::buffer::{Buffer, CHUNK, in_place};
+use super::buffer::{Buffer, CHUNK, Grads, in_place};
 use super::{AdamW, Rates};
+use crate::nn::Gradient;
 use crate::persist::StateDict;
 use crate::{Error, Result};
 use candle_core::{Tensor, Var};
@@ -61,13 +62,13 @@ impl Moments {
     }
 
     /// One update of parameter and moments. `grad` is contiguous and has the shape of `var`.
-    pub(super) fn apply(&mut self, var: &Var, grad: &Tensor, config: &AdamW, rates: &Rates) -> Result<()> {
+    pub(super) fn apply(&mut self, var: &Var, grad: &Gradient, config: &AdamW, rates: &Rates) -> Result<()> {
         let constants = Constants::new(config, rates);
         match (&mut self.m, &mut self.v) {
             (Buffer::Host(m), Buffer::Host(v)) => in_place(var, grad, |params, grads| {
                 fused_step(params, grads, m, v, &constants);
             }),
-            (Buffer::Device(m), Buffer::Device(v)) => plain_step(var, grad, m, v, &constants),
+            (Buffer::Device(m), Buffer::Device(v)) => plain_step(var, &grad.dense()?, m, v, &constants),
             _ => Err(Error::State("adamw: the two moments of a parameter are on different devices".to_owned())),
         }
     }
@@ -75,13 +76,13 @@ impl Moments {
 
 /// One pass over parameter, gradient and both moments, without a temporary. The plain form makes eight passes and as
 /// many buffers, which for an embedding table costs more than the backward pass of the whole model.
-fn fused_step(params: &mut [f32], grads: &[f32], m: &mut [f32], v: &mut [f32], constants: &Constants) {
+fn fused_step(params: &mut [f32], grads: Grads<'_>, m: &mut [f32], v: &mut [f32], constants: &Constants) {
     if params.len() <= CHUNK {
-        return update(params, grads, m, v, constants);
+        return grads.with_block(0, params.len(), |grads| update(params, grads, m, v, constants));
     }
-    let chunks = params.par_chunks_mut(CHUNK).zip(grads.par_chunks(CHUNK));
     let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
-    chunks.zip(moments).for_each(|((p, g), (m, v))| update(p, g, m, v, constants));
+    let chunks = params.par_chunks_mut(CHUNK).zip(moments).enumerate();
+    chunks.for_each(|(i, (p, (m, v)))| grads.with_block(i * CHUNK, p.len(), |g| update(p, g, m, v, constants)));
 }
 
 /// The update, written for the vectoriser and run with the widest instructions the machine has. No instruction set

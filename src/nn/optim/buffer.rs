@@ -1,8 +1,9 @@
 //! Memory of an optimizer, passes over a parameter without temporaries, and sums in a fixed order.
 
+use crate::nn::{Gradient, RowGradient};
 use crate::persist::StateDict;
 use crate::{Error, Result};
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, Var, bail};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
@@ -51,11 +52,42 @@ impl Buffer {
     }
 }
 
-/// Runs `pass` over the values of parameter and gradient, in place. Both are F32 on the CPU, contiguous, and of equal
-/// length.
-pub(super) fn in_place<R>(var: &Var, grad: &Tensor, pass: impl FnOnce(&mut [f32], &[f32]) -> R) -> Result<R> {
+/// Values of a gradient, block by block.
+#[derive(Clone, Copy)]
+pub(super) enum Grads<'a> {
+    Dense(&'a [f32]),
+    Rows(&'a RowGradient),
+}
+
+impl Grads<'_> {
+    /// Calls `f` with `len` values from `start` on.
+    pub(super) fn with_block<R>(self, start: usize, len: usize, f: impl FnOnce(&[f32]) -> R) -> R {
+        match self {
+            Self::Dense(values) => f(&values[start..][..len]),
+            Self::Rows(rows) => rows.with_block(start, len, f),
+        }
+    }
+}
+
+/// Runs `pass` over the values of parameter and gradient, the parameter in place. Both are F32 on the CPU, contiguous,
+/// and of equal length.
+pub(super) fn in_place<R>(var: &Var, grad: &Gradient, pass: impl FnOnce(&mut [f32], Grads<'_>) -> R) -> Result<R> {
+    match grad {
+        Gradient::Rows(rows) => over_params(var, |params| pass(params, Grads::Rows(rows))),
+        Gradient::Dense(grad) => {
+            let (storage, layout) = grad.storage_and_layout();
+            let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+            else {
+                return Err(Error::State("optimizer: a gradient is not contiguous F32 on the CPU".to_owned()));
+            };
+            over_params(var, |params| pass(params, Grads::Dense(&values[start..end])))
+        }
+    }
+}
+
+fn over_params<R>(var: &Var, pass: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
     let work = Mutex::new((Some(pass), None));
-    var.inplace_op2(grad, &InPlace(&work))?;
+    var.inplace_op1(&InPlace(&work))?;
     let done = work.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(done.1.expect("an in-place operation runs its kernel or fails"))
 }
@@ -63,47 +95,44 @@ pub(super) fn in_place<R>(var: &Var, grad: &Tensor, pass: impl FnOnce(&mut [f32]
 /// Behind a lock because candle hands an operation out as a shared reference.
 struct InPlace<'a, F, R>(&'a Mutex<(Option<F>, Option<R>)>);
 
-impl<F: FnOnce(&mut [f32], &[f32]) -> R, R> InplaceOp2 for InPlace<'_, F, R> {
+impl<F: FnOnce(&mut [f32]) -> R, R> InplaceOp1 for InPlace<'_, F, R> {
     fn name(&self) -> &'static str {
         "optimizer-step"
     }
 
-    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> candle_core::Result<()> {
-        let (CpuStorage::F32(params), CpuStorage::F32(grads)) = (s1, s2) else { bail!("optimizer: not F32") };
-        let (Some((p0, p1)), Some((g0, g1))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
-            bail!("optimizer: parameters and gradients must be contiguous");
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(params), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            bail!("optimizer: a parameter is not contiguous F32");
         };
-        if p1 - p0 != g1 - g0 {
-            bail!("optimizer: {} parameters, {} gradients", p1 - p0, g1 - g0);
-        }
         let Ok(mut work) = self.0.lock() else { bail!("optimizer: left behind by a panic") };
         if let Some(pass) = work.0.take() {
-            work.1 = Some(pass(&mut params[p0..p1], &grads[g0..g1]));
+            work.1 = Some(pass(&mut params[start..end]));
         }
         Ok(())
     }
 }
 
-/// Calls `f` on chunks of two slices of equal length, on several threads if they are long.
-pub(super) fn for_chunks2(a: &mut [f32], b: &[f32], f: impl Fn(&mut [f32], &[f32]) + Send + Sync) {
+/// Calls `f` on chunks of parameters and gradients, on several threads if they are long.
+pub(super) fn for_chunks2(a: &mut [f32], b: Grads<'_>, f: impl Fn(&mut [f32], &[f32]) + Send + Sync) {
     if a.len() <= CHUNK {
-        return f(a, b);
+        return b.with_block(0, a.len(), |b| f(a, b));
     }
-    a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| f(a, b));
+    let chunks = a.par_chunks_mut(CHUNK).enumerate();
+    chunks.for_each(|(i, a)| b.with_block(i * CHUNK, a.len(), |b| f(a, b)));
 }
 
-/// Calls `f` on chunks of three slices of equal length, on several threads if they are long.
+/// Calls `f` on chunks of parameters, gradients and what is kept beside, on several threads if they are long.
 pub(super) fn for_chunks3(
     a: &mut [f32],
-    b: &[f32],
+    b: Grads<'_>,
     c: &mut [f32],
     f: impl Fn(&mut [f32], &[f32], &mut [f32]) + Send + Sync,
 ) {
     if a.len() <= CHUNK {
-        return f(a, b, c);
+        return b.with_block(0, a.len(), |b| f(a, b, c));
     }
-    let chunks = a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).zip(c.par_chunks_mut(CHUNK));
-    chunks.for_each(|((a, b), c)| f(a, b, c));
+    let chunks = a.par_chunks_mut(CHUNK).zip(c.par_chunks_mut(CHUNK)).enumerate();
+    chunks.for_each(|(i, (a, c))| b.with_block(i * CHUNK, a.len(), |b| f(a, b, c)));
 }
 
 /// Σ x² in F64, summed in a fixed order whatever the number of threads. Not finite exactly if an entry is not.
@@ -117,7 +146,7 @@ pub(super) fn sum_of_squares(x: &Tensor) -> Result<f64> {
 }
 
 /// [`sum_of_squares`] of a slice.
-pub(super) fn sum_of_squares_of(values: &[f32]) -> f64 {
+pub(in crate::nn) fn sum_of_squares_of(values: &[f32]) -> f64 {
     if values.len() <= CHUNK {
         return chunk_sum_of_squares(values);
     }

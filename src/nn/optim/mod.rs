@@ -4,11 +4,12 @@
 //! temporary of the size of a parameter on the CPU, and no result depends on the number of threads.
 
 use super::gradients::non_finite;
-use super::{Gradients, ParamStore};
+use super::{Gradient, Gradients, ParamStore};
 use crate::persist::StateDict;
 use crate::{Error, Result};
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -80,7 +81,7 @@ impl Memory {
         }
     }
 
-    fn apply(&mut self, var: &Var, grad: &Tensor, rates: &Rates) -> Result<()> {
+    fn apply(&mut self, var: &Var, grad: &Gradient, rates: &Rates) -> Result<()> {
         match self {
             Self::AdamW(adam, moments) => moments.apply(var, grad, adam, rates),
             Self::Sgd(sgd, velocity) => velocity.apply(var, grad, sgd, rates),
@@ -150,14 +151,14 @@ impl Optimizer {
     /// # Errors
     /// As [`Optimizer::step`].
     pub fn step_at(&mut self, store: &ParamStore, grads: &Gradients, schedule_factor: f64) -> Result<StepReport> {
-        let mut pairs: Vec<(&str, &Var, Tensor)> = Vec::new();
+        let mut pairs: Vec<(&str, &Var, Cow<'_, Gradient>)> = Vec::new();
         for (name, var) in store.trainable() {
             let Some(grad) = grads.get(name) else { continue };
             if grad.dims() != var.dims() {
                 let (grad, own) = (grad.dims(), var.dims());
                 return Err(Error::State(format!("the gradient of {name} has shape {grad:?}, the parameter {own:?}")));
             }
-            pairs.push((name, var, grad.contiguous()?));
+            pairs.push((name, var, contiguous(grad)?));
         }
         let grad_norm = self.global_norm(&pairs)?;
         let clip = self.config.max_grad_norm.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
@@ -182,10 +183,13 @@ impl Optimizer {
     }
 
     /// Root of the sum of squares over all gradients, in name order and in F64.
-    fn global_norm(&self, pairs: &[(&str, &Var, Tensor)]) -> Result<f64> {
+    fn global_norm(&self, pairs: &[(&str, &Var, Cow<'_, Gradient>)]) -> Result<f64> {
         let mut total = 0.0;
         for (name, _, grad) in pairs {
-            let square = buffer::sum_of_squares(grad)?;
+            let square = match &**grad {
+                Gradient::Dense(grad) => buffer::sum_of_squares(grad)?,
+                Gradient::Rows(rows) => rows.sum_of_squares(),
+            };
             if !square.is_finite() {
                 return Err(non_finite(name, self.updates));
             }
@@ -230,6 +234,14 @@ impl Optimizer {
         self.slots = slots;
         Ok(())
     }
+}
+
+/// A gradient as the passes over it want it.
+fn contiguous(grad: &Gradient) -> Result<Cow<'_, Gradient>> {
+    Ok(match grad {
+        Gradient::Dense(grad) if !grad.is_contiguous() => Cow::Owned(Gradient::Dense(grad.contiguous()?)),
+        _ => Cow::Borrowed(grad),
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::buffer::{Buffer, for_chunks2, for_chunks3, in_place};
 use super::{Rates, Sgd};
 use crate::Result;
+use crate::nn::Gradient;
 use crate::persist::StateDict;
 use candle_core::{Tensor, Var};
 
@@ -47,7 +48,7 @@ impl Velocity {
     }
 
     /// One update of parameter and velocity. `grad` is contiguous and has the shape of `var`.
-    pub(super) fn apply(&mut self, var: &Var, grad: &Tensor, config: &Sgd, rates: &Rates) -> Result<()> {
+    pub(super) fn apply(&mut self, var: &Var, grad: &Gradient, config: &Sgd, rates: &Rates) -> Result<()> {
         let c = Constants::new(config, rates);
         match &mut self.0 {
             Some(Buffer::Host(velocity)) => in_place(var, grad, |params, grads| {
@@ -56,8 +57,8 @@ impl Velocity {
             None if var.device().is_cpu() => in_place(var, grad, |params, grads| {
                 for_chunks2(params, grads, |p, g| without_momentum(p, g, &c));
             }),
-            Some(Buffer::Device(velocity)) => plain_step(var, grad, Some(velocity), &c),
-            None => plain_step(var, grad, None, &c),
+            Some(Buffer::Device(velocity)) => plain_step(var, &grad.dense()?, Some(velocity), &c),
+            None => plain_step(var, &grad.dense()?, None, &c),
         }
     }
 }

@@ -101,7 +101,8 @@ fn gradients_agree_with_finite_differences() {
         };
         let numeric = (loss_at(5e-3) - loss_at(-5e-3)) / 1e-2;
         loss_at(0.0);
-        let got = f64::from(grads.get(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]);
+        let got =
+            f64::from(grads.get(name).unwrap().dense().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]);
         assert!((got - numeric).abs() < 1e-2 * (1.0 + numeric.abs()), "{name}: {got} not {numeric}");
     }
 }
