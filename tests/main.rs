@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod control;
 mod diag_query;
+mod full_disk;
 mod interruption;
 mod repeatability;
 mod soak;
