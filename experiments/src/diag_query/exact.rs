@@ -10,8 +10,8 @@ use retune::track::{Anchor, Reference};
 use retune::{Error, Result as CoreResult};
 use retune_envs::diag_query::baselines::exact::{Value, optimum};
 use retune_envs::diag_query::baselines::lattice::Lattice;
-use retune_envs::diag_query::baselines::walk::{Decision, Known, evaluate_layers};
-use retune_envs::diag_query::baselines::{Policy, Situation, Task, after};
+use retune_envs::diag_query::baselines::walk::{Decision, Known, believe, evaluate_layers};
+use retune_envs::diag_query::baselines::{Policy, Situation, Task};
 use retune_envs::diag_query::env::{Act, Asked, DiagQuery, Initial, View};
 use retune_envs::diag_query::model::Model;
 use std::collections::BTreeMap;
@@ -133,12 +133,7 @@ impl Exact {
     }
 
     fn plan(&self, policy: &mut dyn Policy, theta: f64, known: &Known) -> Decision {
-        let mut belief = self.model.begin();
-        for &(finding, answer) in known {
-            if let Some(next) = answer.and_then(|answer| after(belief.as_ref(), &self.task, finding, answer)) {
-                belief = next;
-            }
-        }
+        let mut belief = believe(self.model.as_ref(), &self.task, known);
         let open: Vec<usize> =
             (0..self.task.states.len()).filter(|i| known.binary_search_by_key(i, |(f, _)| *f).is_err()).collect();
         let left = self.t_max.saturating_sub(known.len());

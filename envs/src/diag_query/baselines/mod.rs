@@ -85,9 +85,8 @@ pub trait Policy {
     fn choose(&mut self, situation: Situation<'_>) -> Option<usize>;
 }
 
-/// The belief after an answer; `None` if the model holds it to be impossible.
-#[must_use]
-pub fn after(belief: &dyn Belief, task: &Task, finding: usize, answer: usize) -> Option<Box<dyn Belief>> {
+/// Makes the belief after an answer; `None` if the model holds it to be impossible.
+pub(crate) fn after(belief: &dyn Belief, task: &Task, finding: usize, answer: usize) -> Option<Box<dyn Belief>> {
     let mut next = belief.boxed();
     let likelihood = task.channel.likelihood(finding, task.states[finding], answer);
     next.observe(finding, &likelihood).ok().map(|()| next)

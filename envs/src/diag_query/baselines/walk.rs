@@ -38,7 +38,8 @@ where
     F: FnMut(&[&Known]) -> Result<Vec<Decision>, E>,
 {
     let (mut value, mut gone) = (Value::default(), 0);
-    let mut layer = BTreeMap::from([(Known::new(), (1.0, model.begin()))]);
+    // Beliefs are made again for every situation: those of a large network take megabytes each.
+    let mut layer = BTreeMap::from([(Known::new(), 1.0)]);
     while !layer.is_empty() {
         gone += layer.len();
         if gone > max_situations {
@@ -47,7 +48,8 @@ where
         let decisions = decide(&layer.keys().collect::<Vec<_>>())?;
         assert_eq!(decisions.len(), layer.len(), "one decision for each situation");
         let mut next = BTreeMap::new();
-        for ((known, (weight, mut belief)), decision) in layer.into_iter().zip(decisions) {
+        for ((known, weight), decision) in layer.into_iter().zip(decisions) {
+            let mut belief = believe(model, task, &known);
             match decision {
                 Decision::Declare(diagnosis) => {
                     let posterior = belief.posterior();
@@ -65,9 +67,21 @@ where
     Ok(Some(value))
 }
 
+/// The belief in a situation; an answer that the model holds to be impossible leaves it as it was.
+#[must_use]
+pub fn believe(model: &dyn Model, task: &Task, known: &Known) -> Box<dyn Belief> {
+    let mut belief = model.begin();
+    for &(finding, answer) in known {
+        if let Some(next) = answer.and_then(|answer| after(belief.as_ref(), task, finding, answer)) {
+            belief = next;
+        }
+    }
+    belief
+}
+
 /// Enters the situations after a question into the next layer; the order of the questions is forgotten.
 fn ask(
-    next: &mut BTreeMap<Known, (f64, Box<dyn Belief>)>,
+    next: &mut BTreeMap<Known, f64>,
     task: &Task,
     known: &Known,
     weight: f64,
@@ -79,18 +93,16 @@ fn ask(
         Err(at) => at,
     };
     let missing = task.channel.missing;
-    let mut enter = |answer: Option<usize>, p: f64, belief: Box<dyn Belief>| {
+    let mut enter = |answer: Option<usize>, p: f64| {
         let mut known = known.clone();
         known.insert(at, (finding, answer));
-        next.entry(known).and_modify(|(w, _)| *w += weight * p).or_insert((weight * p, belief));
+        *next.entry(known).or_insert(0.0) += weight * p;
     };
     for (answer, p) in answers(belief, task, finding) {
-        if let Some(after) = after(belief, task, finding, answer) {
-            enter(Some(answer), p * (1.0 - missing), after);
-        }
+        enter(Some(answer), p * (1.0 - missing));
     }
     if missing > 0.0 {
-        enter(None, missing, belief.boxed());
+        enter(None, missing);
     }
 }
 
@@ -116,12 +128,7 @@ mod tests {
 
     /// A planner as a policy that decides for many situations.
     fn planned(model: &dyn Model, task: &Task, policy: &mut dyn Policy, known: &Known, t_max: usize) -> Decision {
-        let mut belief = model.begin();
-        for &(finding, answer) in known {
-            if let Some(answer) = answer {
-                belief = after(belief.as_ref(), task, finding, answer).expect("possible");
-            }
-        }
+        let mut belief = believe(model, task, known);
         let open: Vec<usize> = (0..task.states.len()).filter(|i| known.iter().all(|(f, _)| f != i)).collect();
         let left = t_max - known.len();
         let chosen = if left == 0 || open.is_empty() {
