@@ -117,13 +117,13 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::Arc;
 
-    /// ASIA with a price, noise and unknown answers.
+    /// ASIA with a price and unknown answers.
     fn problem() -> (Arc<dyn Model>, Task) {
         let roles = Roles::parse(retune_assets::networks::ROLES).expect("shipped");
         let problem = network_problem("asia/lung", &network("asia"), &roles["asia"], "lung", 1 << 24).expect("shipped");
         let model = problem.model.clone().expect("a network");
         let plain = Task::plain(model.num_classes(), model.states());
-        (model, Task { lambda: 0.02, channel: Channel::symmetric(0.1, 0.2), ..plain })
+        (model, Task { lambda: 0.002, channel: Channel::symmetric(0.0, 0.2), ..plain })
     }
 
     /// A planner as a policy that decides for many situations.
