@@ -68,6 +68,7 @@ pub fn conclude(summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
         }
         (None, None) => (Vec::new(), Vec::new()),
     };
+    verdict.extend([best(&learners), best(&supervised)].into_iter().flatten().filter_map(way));
     if !learners.is_empty() && !supervised.is_empty() {
         summary.verdict.extend(verdict);
         return Ok(());
@@ -77,6 +78,20 @@ pub fn conclude(summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
     }
     (summary.comparisons, summary.verdict) = (comparisons, verdict);
     Ok(())
+}
+
+/// How near to the best policy an arm comes, where that is known: without the chance of the cases.
+fn way(arm: &ArmSummary) -> Option<String> {
+    let found = arm.metrics.get("way_to_optimum")?;
+    let (iqm, interval) = (found.results.iqm?, found.results.ci95?);
+    Some(format!(
+        "Followed through all answers, {} goes {:.1} % of the way from declaring at once to the best policy that knows the \
+         model (95 % interval {:.1} to {:.1} %).",
+        arm.name,
+        100.0 * iqm,
+        100.0 * interval.low,
+        100.0 * interval.high
+    ))
 }
 
 /// The one with the best score; of equals the last.
@@ -89,7 +104,7 @@ pub fn best<'a>(arms: &[&'a ArmSummary]) -> Option<&'a ArmSummary> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use retune::track::{Ledger, MetricInfo, SCHEMA, ScoreSet, Status};
+    use retune::track::{ExtraMetric, Ledger, MetricInfo, SCHEMA, ScoreSet, Status};
     use std::collections::BTreeMap;
 
     fn bootstrap() -> Bootstrap {
@@ -168,6 +183,21 @@ pub(super) mod tests {
         let found = concluded(&[GREEDY, PPO, ("supervised", ArmKind::Supervised, 0.2)]);
         assert!(found.verdict[0].starts_with("Yes: ppo beats the best supervised arm"), "{:?}", found.verdict);
         assert!(found.verdict.iter().any(|s| s.contains("the best planner is greedy_gain")), "{:?}", found.verdict);
+    }
+
+    #[test]
+    fn the_way_to_the_best_policy_is_told_where_it_is_known() {
+        let mut found = summary(&[RANDOM, GREEDY, PPO, DQN]);
+        let told = |summary: &Summary| summary.verdict.iter().filter(|s| s.contains("of the way")).cloned().collect();
+        conclude(&mut found, &bootstrap()).expect("finite");
+        assert_eq!(told(&found), Vec::<String>::new());
+        let ways = ExtraMetric { unit: String::new(), results: ScoreSet::measured((0..5).map(|seed| (seed, 0.9))) };
+        found.arms.iter_mut().for_each(|arm| drop(arm.metrics.insert("way_to_optimum".into(), ways.clone())));
+        found.verdict.clear();
+        found.fill_statistics(&bootstrap()).expect("finite");
+        conclude(&mut found, &bootstrap()).expect("finite");
+        let told: Vec<String> = told(&found);
+        assert!(told.len() == 1 && told[0].contains("ppo goes 90.0 %") && told[0].contains("90.0 to 90.0"), "{told:?}");
     }
 
     #[test]
