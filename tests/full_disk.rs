@@ -4,7 +4,7 @@
 use crate::support::{listing, ok, program, results, run, stderr};
 use std::process::Command;
 
-/// A minute's study in a second: the memory of DQN grows beyond any small limit, the networks do not.
+/// A study of a second: the memory of DQN grows beyond any small limit, the networks do not.
 const ARGS: [&str; 22] = [
     "control",
     "--preset",
@@ -14,7 +14,7 @@ const ARGS: [&str; 22] = [
     "--seeds",
     "1",
     "--set",
-    "train.env_steps=6000",
+    "train.env_steps=9000",
     "--set",
     "train.checkpoint_secs=0",
     "--set",

@@ -35,11 +35,13 @@ impl LabelConfig {
         within(&key("coef"), self.coef, 0.0, f64::MAX)?;
         within(&key("warmup"), self.warmup, 0.0, 1.0)?;
         if self.warmup > 0.0 && (self.memory == 0 || self.coef == 0.0) {
-            let expected = "0 without a classifier that keeps what it saw (label_coef and label_memory above 0)";
+            let expected =
+                "expected 0 without a classifier that keeps what it saw (label_coef and label_memory above 0)";
             return Err(Error::config(&key("warmup"), self.warmup, expected));
         }
         if self.reward && (self.coef == 0.0 || !has_values) {
-            let expected = "false without a classifier (label_coef above 0) or where there is no value function";
+            let expected =
+                "expected false without a classifier (label_coef above 0) or where there is no value function";
             return Err(Error::config(&key("reward"), self.reward, expected));
         }
         Ok(())

@@ -21,6 +21,9 @@ use std::sync::Arc;
 const MAX_CELLS: usize = 1 << 19;
 /// Most situations that a policy is followed through: seconds for a small network.
 const MAX_SITUATIONS: usize = 30_000;
+/// Most situations that a planner is followed through where the problem was not tabulated: it thinks about each for
+/// milliseconds, two steps ahead for longer.
+const MAX_PLANNED: usize = 3_000;
 /// Situations that an actor decides at once.
 const BATCH: usize = 256;
 
@@ -31,6 +34,8 @@ pub struct Exact {
     t_max: usize,
     now: f64,
     best: Option<f64>,
+    /// Most situations that a planner is followed through.
+    max_planned: usize,
 }
 
 impl Exact {
@@ -56,16 +61,16 @@ impl Exact {
         }
         let (task, model) = (env.task(), Arc::clone(&patients.best));
         let now = task.declare(model.begin().posterior()).1;
-        let (model, task, best): (Arc<dyn Model>, Task, Option<f64>) =
+        let (model, task, best, max_planned): (Arc<dyn Model>, Task, Option<f64>, usize) =
             match Lattice::new(model.as_ref(), &task, MAX_CELLS) {
                 Ok(lattice) => {
                     let task = lattice.task(&task);
                     let best = optimum(&lattice, &task, config.t_max).expected_return;
-                    (Arc::new(lattice), task, (best > now + 1e-9).then_some(best))
+                    (Arc::new(lattice), task, (best > now + 1e-9).then_some(best), MAX_SITUATIONS)
                 }
-                Err(_) => (model, task, None),
+                Err(_) => (model, task, None, MAX_PLANNED),
             };
-        Ok(Some(Self { model, task, t_max: config.t_max, now, best }))
+        Ok(Some(Self { model, task, t_max: config.t_max, now, best, max_planned }))
     }
 
     /// Lines to compare with: the ends of the normalized scale, as far as they are known.
@@ -129,7 +134,7 @@ impl Exact {
         let decide = |layer: &[&Known]| {
             layer.iter().map(|known| stop.check().map(|()| self.plan(policy, theta, known))).collect()
         };
-        evaluate_layers(self.model.as_ref(), &self.task, MAX_SITUATIONS, decide)
+        evaluate_layers(self.model.as_ref(), &self.task, self.max_planned, decide)
     }
 
     fn plan(&self, policy: &mut dyn Policy, theta: f64, known: &Known) -> Decision {
