@@ -32,6 +32,9 @@ pub struct NetConfig {
     pub shared: bool,
     /// Whether the layers behind the shared ones (`stream_hidden` and the last) have noisy weights.
     pub noisy: bool,
+    /// Whether every output also adds a linear layer of the inputs themselves, which begins at zero (Wide & Deep, Cheng
+    /// et al., arXiv:1606.07792). It is never noisy.
+    pub direct: bool,
     /// Initial noise of a noisy layer, times 1/√inputs; 0.5 in the paper.
     pub noisy_sigma: f64,
     /// How layers begin.
@@ -48,6 +51,7 @@ impl Default for NetConfig {
             activation: Activation::Tanh,
             shared: false,
             noisy: false,
+            direct: false,
             noisy_sigma: 0.5,
             init: NetInit::Orthogonal,
             optimizer: AdamConfig::default(),

@@ -107,6 +107,7 @@ pub struct AgentSettings {
     double_q: bool,
     dueling: bool,
     noisy: bool,
+    direct: bool,
     prioritized: bool,
     priority_alpha: f64,
     priority_beta: f64,
@@ -382,6 +383,7 @@ impl AgentSettings {
             hidden: self.hidden.clone(),
             activation: self.activation,
             noisy: self.noisy,
+            direct: self.direct,
             optimizer: AdamConfig {
                 learning_rate: self.learning_rate,
                 eps: self.adam_eps,

@@ -1,6 +1,7 @@
 //! What can be said exactly: the worth of declaring at once, the best that any policy can do where the problem is small
 //! enough, and what a policy that decides by what is known alone is worth.
 
+use super::decisions::{Decisions, Shared};
 use super::world::{Patients, World};
 use anyhow::Result;
 use retune::agent::{Actor, Mode, Snapshot, Stop};
@@ -15,15 +16,14 @@ use retune_envs::diag_query::baselines::{Policy, Situation, Task};
 use retune_envs::diag_query::env::{Act, Asked, DiagQuery, Initial, View};
 use retune_envs::diag_query::model::Model;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most cells of the table of all partial sets of answers. Above it dynamic programming would take minutes.
 const MAX_CELLS: usize = 1 << 19;
 /// Most situations that a policy is followed through: seconds for a small network.
 const MAX_SITUATIONS: usize = 30_000;
-/// Most situations that a planner is followed through where the problem was not tabulated: it thinks about each for
-/// milliseconds, two steps ahead for longer.
-const MAX_PLANNED: usize = 3_000;
+/// Most numbers that a planner may go through in all where the problem was not tabulated: about a minute.
+const MAX_WORK: f64 = 5e8;
 /// Situations that an actor decides at once.
 const BATCH: usize = 256;
 
@@ -34,8 +34,12 @@ pub struct Exact {
     t_max: usize,
     now: f64,
     best: Option<f64>,
-    /// Most situations that a planner is followed through.
-    max_planned: usize,
+    /// Whether `model` is a table, where to plan is to look up.
+    tabulated: bool,
+    /// What planners are worth, by name and by the bits of their threshold: the same for every seed.
+    planned: Mutex<BTreeMap<(String, u64), Option<Value>>>,
+    /// What planners would ask, whatever their threshold.
+    decisions: Shared,
 }
 
 impl Exact {
@@ -61,16 +65,17 @@ impl Exact {
         }
         let (task, model) = (env.task(), Arc::clone(&patients.best));
         let now = task.declare(model.begin().posterior()).1;
-        let (model, task, best, max_planned): (Arc<dyn Model>, Task, Option<f64>, usize) =
+        let (model, task, best, tabulated): (Arc<dyn Model>, Task, Option<f64>, bool) =
             match Lattice::new(model.as_ref(), &task, MAX_CELLS) {
                 Ok(lattice) => {
                     let task = lattice.task(&task);
                     let best = optimum(&lattice, &task, config.t_max).expected_return;
-                    (Arc::new(lattice), task, (best > now + 1e-9).then_some(best), MAX_SITUATIONS)
+                    (Arc::new(lattice), task, (best > now + 1e-9).then_some(best), true)
                 }
-                Err(_) => (model, task, None, MAX_PLANNED),
+                Err(_) => (model, task, None, false),
             };
-        Ok(Some(Self { model, task, t_max: config.t_max, now, best, max_planned }))
+        let (planned, decisions) = Default::default();
+        Ok(Some(Self { model, task, t_max: config.t_max, now, best, tabulated, planned, decisions }))
     }
 
     /// Lines to compare with: the ends of the normalized scale, as far as they are known.
@@ -125,26 +130,54 @@ impl Exact {
         evaluate_layers(self.model.as_ref(), &self.task, MAX_SITUATIONS, decide)
     }
 
-    /// The worth of a planner that declares once `max p ≥ theta` or nothing is left to ask. Where the problem was
+    /// The worth of the planner `name` that declares once `max p ≥ theta` or nothing is left to ask. Where the problem was
     /// tabulated it plans on the table, which says the same.
     ///
     /// # Errors
     /// [`Error::Interrupted`] if asked to stop.
-    pub fn of_policy(&self, policy: &mut dyn Policy, theta: f64, stop: &Stop) -> CoreResult<Option<Value>> {
+    pub fn of_policy(
+        &self,
+        name: &str,
+        policy: &mut dyn Policy,
+        theta: f64,
+        stop: &Stop,
+    ) -> CoreResult<Option<Value>> {
+        let key = (name.to_owned(), theta.to_bits());
+        if let Some(value) = self.planned.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*value);
+        }
+        let decisions = self.decisions.of(name, &self.model);
         let decide = |layer: &[&Known]| {
-            layer.iter().map(|known| stop.check().map(|()| self.plan(policy, theta, known))).collect()
+            layer.iter().map(|known| stop.check().map(|()| self.plan(policy, &decisions, theta, known))).collect()
         };
-        evaluate_layers(self.model.as_ref(), &self.task, self.max_planned, decide)
+        let value = evaluate_layers(self.model.as_ref(), &self.task, self.max_planned(name), decide)?;
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner).insert(key, value);
+        Ok(value)
     }
 
-    fn plan(&self, policy: &mut dyn Policy, theta: f64, known: &Known) -> Decision {
+    /// Most situations that a planner is followed through: it goes through all answers of all findings for each, and
+    /// through those of as many questions one after the other as it plans ahead.
+    fn max_planned(&self, name: &str) -> usize {
+        if self.tabulated {
+            return MAX_SITUATIONS;
+        }
+        let ahead = match name {
+            "utility_2" | "lookahead_2" => 2,
+            "lookahead_3" => 3,
+            _ => 1,
+        };
+        let answers = self.task.states.iter().sum::<usize>() as f64;
+        (MAX_WORK / (answers.powi(ahead) * self.model.num_classes() as f64)).min(MAX_SITUATIONS as f64) as usize
+    }
+
+    fn plan(&self, policy: &mut dyn Policy, decisions: &Decisions, theta: f64, known: &Known) -> Decision {
         let mut belief = believe(self.model.as_ref(), &self.task, known);
         let open: Vec<usize> =
             (0..self.task.states.len()).filter(|i| known.binary_search_by_key(i, |(f, _)| *f).is_err()).collect();
         let left = self.t_max.saturating_sub(known.len());
         let over = left == 0 || open.is_empty() || belief.posterior().iter().any(|p| *p >= theta);
-        let situation = Situation { task: &self.task, belief: belief.as_mut(), open: &open, left };
-        let chosen = if over { None } else { policy.choose(situation) };
+        let choose = |_: &_| policy.choose(Situation { task: &self.task, belief: belief.as_mut(), open: &open, left });
+        let chosen = if over { None } else { decisions.of(asked(known), choose) };
         chosen.map_or_else(|| Decision::Declare(self.task.declare(belief.posterior()).0), Decision::Ask)
     }
 

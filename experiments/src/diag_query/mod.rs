@@ -3,6 +3,7 @@
 mod algorithms;
 mod config;
 mod ddxplus;
+mod decisions;
 mod exact;
 mod figures;
 mod limits;
@@ -37,7 +38,7 @@ pub const NOTICE: &str = "This is a research simulator, not a medical device: no
                           treat anybody.";
 
 /// What an arm may be shown.
-const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain", "bins"];
+const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain", "candidates", "bins"];
 
 macro_rules! preset {
     ($name:literal) => {

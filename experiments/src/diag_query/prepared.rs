@@ -4,6 +4,7 @@ use super::INFO;
 use super::config::DiagQuerySettings;
 use super::exact::Exact;
 use super::limits;
+use super::decisions::Shared;
 use super::references::{self, Ground, Sizes};
 use super::task::QueryTask;
 use super::verdict;
@@ -62,6 +63,8 @@ pub struct DiagQueryStudy {
     world: World,
     /// Where expectations can be taken.
     exact: Option<Exact>,
+    /// What planners have decided before.
+    decisions: Shared,
     /// The text encoder, where an arm reads.
     weights: Option<Weights>,
     device: Device,
@@ -85,7 +88,7 @@ impl DiagQueryStudy {
             hashes.insert("backbone".to_owned(), weights.version().to_owned());
         }
         let (plan, json) = (config.plan(arms), json.clone());
-        let mut study = Self { json, plan, hashes, config, world, exact: None, weights, device };
+        let mut study = Self { json, plan, hashes, config, world, exact: None, decisions: Shared::default(), weights, device };
         let patients = study.world.patients(0)?;
         study.world.check_names(&patients.test)?;
         limits::check_problem(&patients.test, &study.config, study.world.t_max())?;
@@ -233,7 +236,7 @@ impl Prepared for DiagQueryStudy {
             let name = trial.arm.algorithm.name;
             let measure = |problem: &Arc<Problem>| {
                 let exact = self.exact.as_ref().filter(|_| Arc::ptr_eq(problem, &patients.test));
-                let ground = Ground { world: &self.world, patients: &patients, problem, exact };
+                let ground = Ground { world: &self.world, patients: &patients, problem, exact, decisions: &self.decisions };
                 references::measure(ground, name, &seeds, sizes, stop)
             };
             let mut found = vec![(SPLIT.name.to_owned(), measure(&patients.test)?)];

@@ -1,5 +1,6 @@
 //! Policies without learning as arms.
 
+use super::decisions::{Decisions, Shared, situation};
 use super::exact::Exact;
 use super::measure::{Details, Played, accuracy_at_k, measurement};
 use super::world::{Patients, World};
@@ -12,18 +13,14 @@ use retune_envs::diag_query::baselines::{
     ExpectedUtility, GreedyGain, Lookahead, Policy, RandomQuestions, Situation, StaticOrder, Task,
 };
 use retune_envs::diag_query::composite::{Composite, CompositeModel};
-use retune_envs::diag_query::env::{Act, Asked, DiagQuery, Reply};
+use retune_envs::diag_query::env::{Act, Asked, DiagQuery};
 use retune_envs::diag_query::gain::Channel;
 use retune_envs::diag_query::model::{Belief, Model};
 use retune_envs::diag_query::problem::Problem;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Never sure enough.
 const NEVER: f64 = 2.0;
-
-/// Decisions that were made before; a planner decides by what it knows alone.
-type Known = HashMap<Vec<(usize, Reply)>, Option<usize>>;
 
 /// A reference at work on one problem.
 struct Player<'a> {
@@ -31,7 +28,8 @@ struct Player<'a> {
     env: DiagQuery,
     task: Task,
     model: Arc<dyn Model>,
-    known: Known,
+    /// Of this planner in all seeds.
+    decisions: Arc<Decisions>,
 }
 
 /// How many cases are played for what.
@@ -56,6 +54,8 @@ pub struct Ground<'a> {
     pub problem: &'a Arc<Problem>,
     /// Where expectations over `problem` can be taken.
     pub exact: Option<&'a Exact>,
+    /// What planners have decided before.
+    pub decisions: &'a Shared,
 }
 
 /// Plays a reference. One that does not stop by itself declares once `max p ≥ θ`, θ chosen for the highest return on
@@ -65,16 +65,18 @@ pub struct Ground<'a> {
 /// If there is no reference of that name or an environment fails; [`Error::Interrupted`] between two cases if asked to
 /// stop.
 pub fn measure(ground: Ground<'_>, name: &str, seeds: &TrialSeeds, sizes: Sizes, stop: &Stop) -> Result<Measurement> {
-    let Ground { world, patients, problem, exact } = ground;
+    let Ground { world, patients, problem, exact, decisions } = ground;
     let free = name == "bayes_all";
     let test_seeds = patients.test_seeds(&seeds.test(sizes.test), &seeds.test_stream());
     let t_max = if free { problem.findings.len() } else { world.t_max() };
-    let mut player = Player::new(world, problem, patients, name, free)?;
+    let attached = problem.model.as_ref().ok_or_else(|| Error::State("a planner needs a model".to_owned()))?;
+    let decisions = decisions.of(name, attached);
+    let mut player = Player::new(world, problem, patients, name, free, Arc::clone(&decisions))?;
     let mut played = player.play(name, &test_seeds, stop)?;
     let without_stopping = accuracy_at_k(&played, t_max);
     let mut theta = None;
     if !stops_itself(name) {
-        let mut chooser = Player::new(world, &patients.validation, patients, name, free)?;
+        let mut chooser = Player::new(world, &patients.validation, patients, name, free, decisions)?;
         let validation = chooser.play(name, &seeds.validation(sizes.validation), stop)?;
         let chosen = best_threshold(&validation, &player.task);
         played.iter_mut().for_each(|p| cut(p, chosen, &player.task));
@@ -88,7 +90,7 @@ pub fn measure(ground: Ground<'_>, name: &str, seeds: &TrialSeeds, sizes: Sizes,
     // of naive Bayes is not that of the problem.
     if let Some(exact) = exact.filter(|_| !matches!(name, "random" | "bayes_all" | "naive_bayes_gain")) {
         let mut policy = policy(name, player.model.as_ref(), 0)?;
-        let value = exact.of_policy(policy.as_mut(), theta.unwrap_or(NEVER), stop)?;
+        let value = exact.of_policy(name, policy.as_mut(), theta.unwrap_or(NEVER), stop)?;
         found.metrics.extend(value.map(|value| exact.measures(&value)).unwrap_or_default());
     }
     found.metrics.extend(theta.filter(|t| *t <= 1.0).map(|t| ("threshold".to_owned(), t)));
@@ -100,7 +102,14 @@ fn stops_itself(name: &str) -> bool {
 }
 
 impl<'a> Player<'a> {
-    fn new(world: &World, problem: &'a Arc<Problem>, patients: &Patients, name: &str, free: bool) -> Result<Self> {
+    fn new(
+        world: &World,
+        problem: &'a Arc<Problem>,
+        patients: &Patients,
+        name: &str,
+        free: bool,
+        decisions: Arc<Decisions>,
+    ) -> Result<Self> {
         let env = world.planning(problem, free)?;
         let attached = problem.model.clone().ok_or_else(|| Error::State("a planner needs a model".to_owned()))?;
         let model: Arc<dyn Model> = match name {
@@ -111,7 +120,7 @@ impl<'a> Player<'a> {
             "bayes_all" => Arc::clone(&patients.best),
             _ => attached,
         };
-        Ok(Self { problem, task: env.task(), env, model, known: Known::new() })
+        Ok(Self { problem, task: env.task(), env, model, decisions })
     }
 
     fn play(&mut self, name: &str, seeds: &[u64], stop: &Stop) -> Result<Vec<Played>> {
@@ -129,7 +138,7 @@ impl<'a> Player<'a> {
         let mut mask = self.env.reset(Some(seed))?.mask;
         let mut belief = self.model.begin();
         for asked in self.env.asked() {
-            enter(belief.as_mut(), &Channel::exact(), &self.task, asked);
+            enter(belief.as_mut(), &self.task, asked);
         }
         let mut played = Played {
             case: self.env.case().cloned().ok_or_else(|| Error::State("an episode without a patient".to_owned()))?,
@@ -145,23 +154,20 @@ impl<'a> Player<'a> {
             let chosen = if open.is_empty() {
                 None
             } else if remembers {
-                let key = key(&played.asked);
-                match self.known.get(&key) {
-                    Some(known) => *known,
-                    None => {
-                        let situation = Situation { task: &self.task, belief: belief.as_mut(), open: &open, left };
-                        let chosen = policy.choose(situation);
-                        self.known.insert(key, chosen);
-                        chosen
-                    }
-                }
+                let (task, model) = (&self.task, &self.model);
+                self.decisions.of(situation(&played.asked), |known| {
+                    // The last digits of a belief depend on the order of the answers; decisions must not.
+                    let mut belief = model.begin();
+                    known.iter().for_each(|asked| enter(belief.as_mut(), task, asked));
+                    policy.choose(Situation { task, belief: belief.as_mut(), open: &open, left })
+                })
             } else {
                 policy.choose(Situation { task: &self.task, belief: belief.as_mut(), open: &open, left })
             };
             let Some(finding) = chosen else { break };
             mask = self.env.step(&self.env.candidate(Act::Ask(finding)))?.obs.mask;
             let asked = *self.env.asked().last().ok_or_else(|| Error::State("a question left no trace".to_owned()))?;
-            enter(belief.as_mut(), &self.task.channel, &self.task, &asked);
+            enter(belief.as_mut(), &self.task, &asked);
             played.asked.push(asked);
             played.costs.push(self.task.costs[finding]);
             played.posteriors.push(belief.posterior().to_vec());
@@ -171,18 +177,13 @@ impl<'a> Player<'a> {
     }
 }
 
-/// Takes in an answer; one that the model holds to be impossible leaves the belief as it was.
-fn enter(belief: &mut dyn Belief, channel: &Channel, task: &Task, asked: &Asked) {
+/// Takes in an answer, one that was given as it is; one that the model holds to be impossible leaves the belief as it was.
+fn enter(belief: &mut dyn Belief, task: &Task, asked: &Asked) {
     if let Some(answer) = asked.reply {
+        let channel = if asked.given { &Channel::exact() } else { &task.channel };
         let likelihood = channel.likelihood(asked.finding, task.states[asked.finding], answer);
         belief.observe(asked.finding, &likelihood).unwrap_or_default();
     }
-}
-
-fn key(asked: &[Asked]) -> Vec<(usize, Reply)> {
-    let mut key: Vec<(usize, Reply)> = asked.iter().map(|a| (a.finding, a.reply)).collect();
-    key.sort_unstable();
-    key
 }
 
 /// Declares by the last belief.

@@ -189,6 +189,16 @@ impl Trace {
         self.outputs.last().map_or(&[], Vec::as_slice)
     }
 
+    /// Adds to the output of the last layer, which must have no activation: its slope is told from its output.
+    ///
+    /// # Shapes
+    /// `other` has the rows of [`Trace::output`].
+    pub fn add_output(&mut self, other: &[f32]) {
+        if let Some(output) = self.outputs.last_mut() {
+            add(output, other);
+        }
+    }
+
     /// Adds to the gradient with respect to the output, which [`Trace::grad_output`] has set to zero.
     ///
     /// # Shapes
@@ -211,7 +221,8 @@ impl Trace {
         self.grad.iter().all(|&g| g == 0.0)
     }
 
-    /// Gradient with respect to the input, rows [`padded`], after a backward pass that was asked for it.
+    /// Gradient that is at hand: with respect to the output once it was set, with respect to the input after a backward
+    /// pass that was asked for it; rows [`padded`].
     #[must_use]
     pub fn grad_input(&self) -> &[f32] {
         &self.grad

@@ -15,10 +15,19 @@ pub(super) struct Pass {
     candidates: Vec<f32>,
     mask: Vec<u8>,
     /// For each part, its trunk and its streams.
-    traces: Vec<(Trace, Vec<Trace>)>,
+    traces: Vec<PartTrace>,
     /// Values and value gradients of dueling heads.
     values: Vec<f32>,
     grads: Vec<f32>,
+}
+
+/// Memory of one part.
+#[derive(Clone, Debug, Default)]
+struct PartTrace {
+    trunk: Trace,
+    streams: Vec<Trace>,
+    /// Layers of the input itself, by stream; nothing where a stream has none.
+    direct: Vec<Trace>,
 }
 
 impl Plan {
@@ -34,7 +43,7 @@ impl Plan {
         pass.mask.clear();
         pass.mask.extend_from_slice(&obs.mask);
         pass.traces.resize_with(self.parts.len(), Default::default);
-        for (part, (trunk, streams)) in self.parts.iter().zip(&mut pass.traces) {
+        for (part, PartTrace { trunk, streams, direct }) in self.parts.iter().zip(&mut pass.traces) {
             let (input, width, count) = inputs(self, part, &pass.states, &pass.candidates, rows);
             streams.resize_with(part.streams.len(), Trace::default);
             match &part.trunk {
@@ -42,10 +51,16 @@ impl Plan {
                 Some(stack) => {
                     stack.forward(params, input, width, count, trunk);
                     let wide = padded(stack.outputs());
-                    for (stream, trace) in part.streams.iter().zip(streams) {
+                    for (stream, trace) in part.streams.iter().zip(streams.iter_mut()) {
                         stream.stack.forward(params, trunk.output(), wide, count, trace);
                     }
                 }
+            }
+            direct.resize_with(part.streams.len(), Trace::default);
+            for ((stream, trace), extra) in part.streams.iter().zip(streams).zip(direct) {
+                let Some(layer) = &stream.direct else { continue };
+                layer.forward(params, input, width, count, extra);
+                trace.add_output(extra.output());
             }
         }
         self.collect(pass, out);
@@ -56,12 +71,18 @@ impl Plan {
     pub fn backward(&self, params: &[f32], grads: &mut [f32], pass: &mut Pass, outputs: &Outputs) -> Result<()> {
         self.distribute(pass, outputs)?;
         let Pass { rows, states, candidates, traces, .. } = pass;
-        for (part, (trunk, streams)) in self.parts.iter().zip(traces) {
+        for (part, PartTrace { trunk, streams, direct }) in self.parts.iter().zip(traces) {
             // Heads that a loss does not look at cost nothing.
             if streams.iter().all(Trace::grad_output_is_zero) {
                 continue;
             }
             let (input, width, _) = inputs(self, part, states, candidates, *rows);
+            for ((stream, trace), extra) in part.streams.iter().zip(streams.iter()).zip(direct) {
+                let Some(layer) = &stream.direct else { continue };
+                // The sum hands its gradient to both terms.
+                extra.grad_output().copy_from_slice(trace.grad_input());
+                layer.backward(params, grads, input, width, extra, false);
+            }
             let Some(stack) = &part.trunk else {
                 part.streams[0].stack.backward(params, grads, input, width, &mut streams[0], false);
                 continue;
@@ -81,12 +102,12 @@ impl Plan {
     fn collect(&self, pass: &mut Pass, out: &mut Outputs) {
         let candidates = self.features.num_candidates();
         out.reset(&self.heads, candidates, pass.rows);
-        for (part, (_, traces)) in self.parts.iter().zip(&pass.traces) {
+        for (part, PartTrace { streams: traces, .. }) in self.parts.iter().zip(&pass.traces) {
             for (stream, trace) in part.streams.iter().zip(traces).filter(|(s, _)| !s.is_value) {
                 unpad(trace.output(), stream.stack.outputs(), out.head_mut(stream.head));
             }
         }
-        for (part, (_, traces)) in self.parts.iter().zip(&pass.traces) {
+        for (part, PartTrace { streams: traces, .. }) in self.parts.iter().zip(&pass.traces) {
             for (stream, trace) in part.streams.iter().zip(traces).filter(|(s, _)| s.is_value) {
                 let width = stream.stack.outputs();
                 pass.values.resize(pass.rows * width, 0.0);
@@ -100,7 +121,7 @@ impl Plan {
     /// Gradients of heads to gradients of streams.
     fn distribute(&self, pass: &mut Pass, outputs: &Outputs) -> Result<()> {
         let candidates = self.features.num_candidates();
-        for (part, (_, traces)) in self.parts.iter().zip(&mut pass.traces) {
+        for (part, PartTrace { streams: traces, .. }) in self.parts.iter().zip(&mut pass.traces) {
             for (stream, trace) in part.streams.iter().zip(traces) {
                 let head = &self.heads[stream.head];
                 let given = outputs.head(stream.head);

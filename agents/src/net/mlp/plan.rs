@@ -22,6 +22,8 @@ pub(super) struct Stream {
     /// The value stream of a dueling head.
     pub is_value: bool,
     pub stack: Stack,
+    /// Added to its output: a layer of the input of the part.
+    pub direct: Option<Stack>,
 }
 
 /// Streams with the hidden layers that they share.
@@ -60,8 +62,19 @@ struct Draft {
     prefix: String,
     /// Widths from the input of the stream to its output.
     sizes: Vec<usize>,
+    /// Widths of the layer of the input of the part, where there is one.
+    direct: Option<[usize; 2]>,
     gain: f64,
 }
+
+impl Draft {
+    fn direct_prefix(&self) -> String {
+        format!("{}{DIRECT}", self.prefix)
+    }
+}
+
+/// What the names of layers of the inputs themselves go on with.
+const DIRECT: &str = "direct.";
 
 /// One part before its parameters have a place.
 struct PartDraft {
@@ -83,6 +96,7 @@ impl Plan {
                     shapes.extend(own.iter().map(|(name, rows, cols)| (format!("{name}_sigma"), *rows, *cols)));
                 }
                 shapes.extend(own);
+                shapes.extend(stream.direct.iter().flat_map(|sizes| Stack::shapes(&stream.direct_prefix(), sizes)));
             }
         }
         let layout = Layout::new(shapes)?;
@@ -99,6 +113,9 @@ impl Plan {
             let mut rng = seed.child(&block.name).rng();
             let layer = block.name.rsplit_once('.').map_or("", |(layer, _)| layer);
             let fan_in = self.layout.block(&format!("{layer}.weight"))?.rows;
+            if layer.contains(DIRECT) {
+                continue;
+            }
             match (block.name.ends_with("_sigma"), block.name.ends_with("weight"), config.init) {
                 (true, ..) => constant(block, &mut flat, (config.noisy_sigma / (fan_in as f64).sqrt()) as f32),
                 // Noisy layers begin as their paper says, whatever the others do.
@@ -145,14 +162,16 @@ fn drafts(features: &Features, config: &NetConfig, heads: &[Head]) -> Vec<PartDr
             let prefix = format!("{PREFIX}{group}.{kind}.");
             let last = *config.hidden.last().unwrap_or(&0);
             let copies = if per == Per::Candidate && !apart { features.num_candidates() } else { 1 };
-            let sizes = [&[last], config.stream_hidden.as_slice(), &[copies * head.width]].concat();
+            let outputs = copies * head.width;
+            let sizes = [&[last], config.stream_hidden.as_slice(), &[outputs]].concat();
             let stream_prefix = format!("{PREFIX}{}.{name}.", head.name);
-            let stream = Draft { head: index, is_value, prefix: stream_prefix, sizes, gain: head.gain };
+            let width = if apart { features.candidate_width() } else { features.state_width() };
+            let direct = config.direct.then_some([width, outputs]);
+            let stream = Draft { head: index, is_value, prefix: stream_prefix, sizes, direct, gain: head.gain };
             if let Some(draft) = drafts.iter_mut().find(|d| d.prefix == prefix) {
                 draft.streams.push(stream);
                 continue;
             }
-            let width = if apart { features.candidate_width() } else { features.state_width() };
             let sizes = [&[width], config.hidden.as_slice()].concat();
             drafts.push(PartDraft { input, prefix, sizes, streams: vec![stream] });
         }
@@ -167,7 +186,11 @@ impl PartDraft {
         let streams = self.streams.iter().map(|s| {
             let own = Stack::new(layout, &s.prefix, &s.sizes, act, Activation::Identity)?;
             let stack = if alone { trunk.clone().then(own) } else { own };
-            Ok(Stream { head: s.head, is_value: s.is_value, stack })
+            let place = |sizes: &[usize; 2]| {
+                Stack::new(layout, &s.direct_prefix(), sizes, Activation::Identity, Activation::Identity)
+            };
+            let direct = s.direct.as_ref().map(place).transpose()?;
+            Ok(Stream { head: s.head, is_value: s.is_value, stack, direct })
         });
         let streams = streams.collect::<Result<_>>()?;
         Ok(Part { input: self.input, trunk: (!alone).then_some(trunk), streams })

@@ -57,8 +57,9 @@ fn weighted_sum(out: &Outputs, weights: &Outputs) -> f64 {
 #[test]
 fn gradients_agree_with_finite_differences_for_every_kind_of_network() {
     for spec in [actions_spec(4, 3), shop_spec()] {
-        for (shared, noisy) in [(false, false), (true, false), (false, true), (true, true)] {
-            let mut net = network(&spec, &config(shared, noisy));
+        let kinds = [(false, false), (true, false), (false, true), (true, true)];
+        for (direct, (shared, noisy)) in [false, true].into_iter().flat_map(|d| kinds.map(|kind| (d, kind))) {
+            let mut net = network(&spec, &NetConfig { direct, ..config(shared, noisy) });
             let mut rng = Seed::root(1).rng();
             net.resample(Weights::Online, Some(&mut rng)).unwrap();
             let obs = batch(&spec, 5);
@@ -82,7 +83,7 @@ fn gradients_agree_with_finite_differences_for_every_kind_of_network() {
                 loss_at(0.0);
                 let got = f64::from(grads[&name][at]);
                 let close = (got - numeric).abs() < 2e-2 * (1.0 + numeric.abs());
-                assert!(close, "shared {shared}, noisy {noisy}, {name}: {got} not {numeric}");
+                assert!(close, "shared {shared}, noisy {noisy}, direct {direct}, {name}: {got} not {numeric}");
             }
         }
     }
@@ -90,9 +91,9 @@ fn gradients_agree_with_finite_differences_for_every_kind_of_network() {
 
 #[test]
 fn every_parameter_gets_a_gradient() {
-    for shared in [false, true] {
+    for (shared, direct) in [(false, false), (true, false), (false, true), (true, true)] {
         let spec = shop_spec();
-        let mut net = network(&spec, &config(shared, true));
+        let mut net = network(&spec, &NetConfig { direct, ..config(shared, true) });
         net.resample(Weights::Online, Some(&mut Seed::root(1).rng())).unwrap();
         let obs = batch(&spec, 9);
         let mut out = Outputs::default();
@@ -244,6 +245,33 @@ fn a_saved_network_goes_on_with_the_same_bits() {
     let before = other.snapshot(&[]).unwrap().checksum.clone();
     assert!(other.load(&state, "x/").unwrap_err().to_string().contains("has shape"));
     assert_eq!(other.snapshot(&[]).unwrap().checksum, before);
+}
+
+#[test]
+fn direct_layers_begin_at_nothing_and_add_what_the_inputs_say() {
+    let spec = actions_spec(4, 3);
+    let (plain, direct) = (config(true, false), NetConfig { direct: true, ..config(true, false) });
+    let of = |config: &NetConfig| MlpNetwork::new(&spec, config, &heads(), Seed::root(3)).unwrap();
+    let (mut plain, mut direct) = (of(&plain), of(&direct));
+    let obs = batch(&spec, 2);
+    let mut outputs = |net: &mut MlpNetwork| {
+        let mut out = Outputs::default();
+        net.predict(Weights::Online, &obs, &mut out).unwrap();
+        (0..3).map(|h| out.head(h).to_vec()).collect::<Vec<_>>()
+    };
+    let before = outputs(&mut plain);
+    assert_eq!(before, outputs(&mut direct));
+    let name = direct.names().find(|n| n.contains("policy") && n.ends_with("direct.0.weight")).unwrap().to_owned();
+    let mut weight = direct.parameter(&name).unwrap();
+    // From the second input to the third candidate, of four.
+    weight[4 + 2] = 0.5;
+    direct.set_parameter(&name, &weight).unwrap();
+    let after = outputs(&mut direct);
+    assert_eq!(before[1..], after[1..], "other heads");
+    for (i, (a, b)) in before[0].iter().zip(&after[0]).enumerate() {
+        let added = if i % 4 == 2 { 0.5 * obs.state[(i / 4) * spec.state_dim + 1] } else { 0.0 };
+        assert!((b - a - added).abs() < 1e-6, "{i}");
+    }
 }
 
 #[test]

@@ -68,6 +68,10 @@ impl ScorerNetwork {
     /// [`Error::Config`] if env, heads and text model do not fit or a setting is out of range.
     pub fn new(setup: &Setup<'_>, config: &NetConfig, heads: &[Head]) -> Result<Self> {
         setup.learning.validate()?;
+        if config.direct {
+            let expected = "false: the scoring model on texts has no layers of the inputs themselves";
+            return Err(Error::config("net.direct", true, expected));
+        }
         if config.noisy {
             let expected = "false: the scoring model on texts has no noisy layers";
             return Err(Error::config("net.noisy", true, expected));

@@ -31,6 +31,10 @@ pub enum View {
     Belief,
     /// [`View::Belief`] and the information gain of each finding, bits. An oracle feature.
     BeliefGain,
+    /// The belief candidate by candidate, so that what is learnt about one question holds for all: a question shows its
+    /// information gain and its cost, a diagnosis its probability, the state the entropy, the highest probability, time
+    /// and cost; see [`super::DiagQuery::spec`]. An oracle feature.
+    Candidates,
     /// The belief in bins, for tables: one-hot blocks of the likeliest diagnosis, its probability, the entropy and the
     /// number of questions asked; see [`super::DiagQuery::blocks`]. An oracle feature.
     Bins,
@@ -38,13 +42,14 @@ pub enum View {
 
 impl View {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Vector, "vector"),
         (Self::Known, "known"),
         (Self::Signed, "signed"),
         (Self::Text, "text"),
         (Self::Belief, "belief"),
         (Self::BeliefGain, "belief_gain"),
+        (Self::Candidates, "candidates"),
         (Self::Bins, "bins"),
     ];
 
@@ -57,7 +62,7 @@ impl View {
     /// Whether it shows what the attached model believes.
     #[must_use]
     pub fn uses_model(self) -> bool {
-        matches!(self, Self::Belief | Self::BeliefGain | Self::Bins)
+        matches!(self, Self::Belief | Self::BeliefGain | Self::Candidates | Self::Bins)
     }
 }
 

@@ -8,11 +8,18 @@ use crate::diag_query::gain::{entropy_bits, gains};
 use crate::diag_query::model::Belief;
 use crate::diag_query::problem::{Problem, TestKind};
 use retune::env::{CandidateObs, CandidateSpec, Feedback, HistoryEvent, ItemOutcome, TextId, TextTable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Numbers of an event in the history: 1 if the finding was given from the start, 0 if it was asked.
 const HISTORY_DIM: usize = 1;
+
+/// Numbers of a candidate in [`View::Candidates`]: 1 for a question; its gain in bits, or the probability of a diagnosis;
+/// the logarithm of that; the cost of a question over that of the dearest.
+const CANDIDATE_DIM: usize = 4;
+
+/// Logarithms in [`View::Candidates`] are in units of so many bits, and end at −1.
+const LOG_BITS: f64 = 10.0;
 
 /// How observations are laid out.
 #[derive(Clone, Debug)]
@@ -137,9 +144,10 @@ impl Encoder {
                 View::Text => 2,
                 View::Belief => self.diagnoses + 3 + findings,
                 View::BeliefGain => self.diagnoses + 3 + 2 * findings,
+                View::Candidates => 4,
                 View::Bins => self.bins.blocks().iter().sum(),
             },
-            candidate_dim: 0,
+            candidate_dim: if self.view == View::Candidates { CANDIDATE_DIM } else { 0 },
             has_text: text,
             history_len: if text { self.history_len } else { 0 },
             history_dim: if text { HISTORY_DIM } else { 0 },
@@ -158,6 +166,12 @@ impl Encoder {
             (View::Signed, _) => self.signed(rules, episode),
             (View::Belief | View::BeliefGain, Some(belief)) => {
                 return self.finish(believed(rules, episode, belief, self.view, [time, cost]), rules, mask, episode);
+            }
+            (View::Candidates, Some(belief)) => {
+                let largest = belief.posterior().iter().copied().fold(0.0, f64::max);
+                let state = vec![entropy_bits(belief.posterior()) as f32, largest as f32, time, cost];
+                let candidate_features = self.each(rules, episode, belief);
+                return CandidateObs { candidate_features, ..self.finish(state, rules, mask, episode) };
             }
             (View::Bins, Some(belief)) => {
                 let state = self.bins.state(belief.posterior(), episode.questions());
@@ -186,6 +200,27 @@ impl Encoder {
                 .last_reward
                 .map(|reward| Feedback { outcomes: vec![outcome(reward)], best: self.best(episode) }),
         }
+    }
+
+    /// The numbers of all candidates, `[num_candidates, CANDIDATE_DIM]`; those of questions that were asked are 0.
+    fn each(&self, rules: &Rules, episode: &Episode, belief: &mut dyn Belief) -> Vec<f32> {
+        let mut each = vec![0.0; self.num_candidates() * CANDIDATE_DIM];
+        let asked: BTreeSet<usize> = episode.asked.iter().map(|a| a.finding).collect();
+        let open: Vec<usize> = (0..rules.states.len()).filter(|i| !asked.contains(i)).collect();
+        let of_open = gains(belief, &rules.believed, &open, &rules.states);
+        let dearest = rules.costs.iter().copied().fold(0.0, f64::max);
+        for (&finding, gain) in open.iter().zip(of_open) {
+            let cost = if dearest > 0.0 { (rules.costs[finding] / dearest) as f32 } else { 0.0 };
+            let numbers = [1.0, gain as f32, logarithm(gain), cost];
+            each[finding * CANDIDATE_DIM..][..CANDIDATE_DIM].copy_from_slice(&numbers);
+        }
+        let posterior = belief.posterior();
+        let stop = posterior.iter().copied().fold(0.0, f64::max);
+        let answers = each[rules.states.len() * CANDIDATE_DIM..].chunks_exact_mut(CANDIDATE_DIM);
+        for (numbers, &p) in answers.zip(posterior.iter().chain([&stop])) {
+            numbers.copy_from_slice(&[0.0, p as f32, logarithm(p), 0.0]);
+        }
+        each
     }
 
     /// The candidate that declares the true diagnosis, told once the episode is over.
@@ -237,6 +272,11 @@ impl Encoder {
         }
         state
     }
+}
+
+/// Bits over [`LOG_BITS`], at least −1.
+fn logarithm(x: f64) -> f32 {
+    (x.log2() / LOG_BITS).max(-1.0) as f32
 }
 
 fn believed(rules: &Rules, episode: &Episode, belief: &mut dyn Belief, view: View, rest: [f32; 2]) -> Vec<f32> {

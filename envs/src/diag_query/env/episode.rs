@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub type Reply = Option<usize>;
 
 /// A finding that is no longer hidden.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Asked {
     /// Number of the finding.
     pub finding: usize,

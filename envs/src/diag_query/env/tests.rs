@@ -188,6 +188,38 @@ fn stopping_declares_the_likeliest_and_gains_are_shown() {
     assert_eq!(env.declared(), Some(expected));
 }
 
+#[test]
+fn candidates_show_their_own_numbers() {
+    let child = child();
+    let gains = DiagQueryConfig { view: View::BeliefGain, ..DiagQueryConfig::default() };
+    let each = DiagQueryConfig { view: View::Candidates, stop: true, ..DiagQueryConfig::default() };
+    let (mut gains, mut each) = (env(&child, gains), env(&child, each));
+    let d = child.diagnoses.len();
+    for (shown, obs) in [gains.reset(Some(2)).unwrap(), ask(&mut gains, Act::Ask(3)).obs]
+        .into_iter()
+        .zip([each.reset(Some(2)).unwrap(), ask(&mut each, Act::Ask(3)).obs])
+    {
+        assert_eq!(obs.state.len(), 4);
+        assert_eq!(obs.state[0], shown.state[d], "entropy");
+        let numbers: Vec<&[f32]> = obs.candidate_features.chunks(4).collect();
+        assert_eq!(numbers.len(), 8 + d + 1);
+        for (i, question) in numbers[..8].iter().enumerate() {
+            if !obs.mask[i] {
+                assert_eq!(*question, [0.0; 4]);
+                continue;
+            }
+            let gain = shown.state[d + 3 + 8 + i];
+            assert_eq!(question[..2], [1.0, gain]);
+            assert!((question[2] - (gain.log2() / 10.0).max(-1.0)).abs() < 1e-5);
+            assert!((question[3] - (each.task().costs[i] / 5.0) as f32).abs() < 1e-6);
+        }
+        let largest = shown.state[..d].iter().copied().fold(0.0, f32::max);
+        let answers = numbers[8..].iter().map(|n| n[1]);
+        assert!(answers.eq(shown.state[..d].iter().copied().chain([largest])), "the last one stops");
+        assert_eq!(obs.state[1], largest);
+    }
+}
+
 /// A potential changes no differences between policies: along any episode the shaping adds up to Φ at the start, γ = 1.
 #[test]
 fn potential_shaping_telescopes() {
