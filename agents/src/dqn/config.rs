@@ -1,6 +1,6 @@
 //! Settings of deep Q-learning and its relatives.
 
-use crate::learning::{at_least_one, within};
+use crate::learning::{at_least_one, positive, within};
 use crate::losses::{Support, TdLoss};
 use crate::net::{NetConfig, NetInit};
 use crate::q_learning::TargetNetwork;
@@ -105,6 +105,8 @@ impl Exploration {
 pub struct DqnConfig {
     /// Discount per env step; in [0, 1].
     pub gamma: f64,
+    /// What rewards are multiplied by before anything is learnt from them; values, `v_min` and `v_max` are in that unit.
+    pub reward_scale: f64,
     /// Transitions kept; the oldest go first; at least `batch_size` and `n_step`.
     pub buffer_size: usize,
     /// Env steps before the first update; at least `batch_size`.
@@ -151,6 +153,7 @@ impl Default for DqnConfig {
     fn default() -> Self {
         Self {
             gamma: 0.99,
+            reward_scale: 1.0,
             buffer_size: 100_000,
             learning_starts: 100,
             batch_size: 32,
@@ -238,6 +241,7 @@ impl DqnConfig {
             prioritized.priorities.validate(&key("prioritized.priorities"))?;
             within(&key("prioritized.beta"), prioritized.beta, 0.0, 1.0)?;
         }
+        positive(&key("reward_scale"), self.reward_scale)?;
         self.loss.validate(&key("loss"))?;
         if !(self.label_coef.is_finite() && self.label_coef >= 0.0) {
             return Err(Error::config(&key("label_coef"), self.label_coef, "must be a finite number from 0"));
@@ -350,6 +354,7 @@ mod tests {
         let cases = [
             (DqnConfig { gamma: 1.5, ..good.clone() }, "dqn.gamma = 1.5"),
             (DqnConfig { gamma: f64::NAN, ..good.clone() }, "dqn.gamma = NaN"),
+            (DqnConfig { reward_scale: 0.0, ..good.clone() }, "dqn.reward_scale = 0"),
             (DqnConfig { label_coef: -1.0, ..good.clone() }, "dqn.label_coef = -1"),
             (DqnConfig { n_step: 0, ..good.clone() }, "dqn.n_step = 0"),
             (

@@ -300,7 +300,7 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
 
     fn learn(&mut self, rollout: Rollout<CandidateObs, Slate>, stop: &Stop) -> Result<Metrics> {
         for step in rollout.segments.iter().flat_map(|s| &s.steps) {
-            self.progress.guards.reward(step.reward);
+            self.progress.guards.reward(self.config.reward_scale * step.reward);
         }
         self.memory.push(&rollout)?;
         if let Some(hindsight) = &mut self.hindsight {

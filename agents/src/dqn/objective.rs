@@ -40,6 +40,7 @@ pub(super) struct Objective {
     returns: Returns,
     bootstrap: Bootstrap,
     loss: TdLoss,
+    reward_scale: f64,
     values: Vec<f32>,
     mask: Vec<bool>,
     policy: Vec<f32>,
@@ -54,6 +55,7 @@ impl Objective {
             returns,
             bootstrap: config.bootstrap,
             loss: config.loss,
+            reward_scale: config.reward_scale,
             values: Vec::new(),
             mask: Vec::new(),
             policy: Vec::new(),
@@ -78,7 +80,7 @@ impl Objective {
             let start = b * row + with.batch.action[b] as usize * width;
             let outputs = &with.outputs[start..start + width];
             let grad = &mut grads[start..start + width];
-            let reward = f64::from(with.batch.reward[b]);
+            let reward = self.reward_scale * f64::from(with.batch.reward[b]);
             let (loss, error, target) = self.compare_one(reward, f64::from(discount), next, outputs, grad);
             let weight = f64::from(with.batch.weights[b]);
             let scale = (weight / size as f64) as f32;
@@ -93,7 +95,7 @@ impl Objective {
 
     /// Loss of the outputs of one candidate against an ending that brings `reward`; writes its gradient.
     pub fn compare_ending(&mut self, reward: f64, outputs: &[f32], grad: &mut [f32]) -> f64 {
-        self.compare_one(reward, 0.0, &[], outputs, grad).0
+        self.compare_one(self.reward_scale * reward, 0.0, &[], outputs, grad).0
     }
 
     /// Loss, error and target of the outputs of one candidate; writes the gradient of the loss.

@@ -115,6 +115,7 @@ impl PpoConfig {
         Ok(Recipe {
             name: "ppo",
             gamma: self.gamma,
+            reward_scale: 1.0,
             estimator: Estimator::Gae { gae_lambda: self.gae_lambda },
             surrogate: Surrogate::Clipped { clip_coef: self.clip_coef },
             normalize_advantages: self.norm_adv,
@@ -402,6 +403,7 @@ fn plain(name: &'static str) -> Recipe {
         gamma: 1.0,
         estimator: Estimator::Episodes,
         surrogate: Surrogate::LogProb,
+        reward_scale: 1.0,
         normalize_advantages: false,
         vf_coef: 0.0,
         clip_value: None,

@@ -160,6 +160,8 @@ impl PolicyLearner {
             let Table { obs, actions, rewards, .. } = &mut work.table;
             classifier.expect(work.out.head(classifier.head), &obs.mask, actions, rewards)?;
         }
+        let scale = self.recipe.reward_scale as f32;
+        work.table.rewards.iter_mut().for_each(|reward| *reward *= scale);
         work.values.clear();
         work.values.extend_from_slice(work.out.head(VALUE));
         self.network.predict(Weights::Online, &work.table.ends, &mut work.other)?;

@@ -36,6 +36,9 @@ pub struct Recipe {
     pub name: &'static str,
     /// Discount per env step.
     pub gamma: f64,
+    /// What rewards are multiplied by before anything is learnt from them: values of some hundreds are learnt slowly, and
+    /// the gradients of their errors leave the policy little of a clipped step. Advantages of a group have no unit.
+    pub reward_scale: f64,
     /// Where advantages come from.
     pub estimator: Estimator,
     /// How they become a loss.
@@ -86,6 +89,7 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let key = |name: &str| format!("{}.{name}", self.name);
         within(&key("gamma"), self.gamma, 0.0, 1.0)?;
+        positive(&key("reward_scale"), self.reward_scale)?;
         for (name, value) in [("vf_coef", self.vf_coef), ("ent_coef", self.ent_coef), ("kl_coef", self.kl_coef)] {
             within(&key(name), value, 0.0, f64::MAX)?;
         }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub(crate) struct Match {
     spec: EnvSpec,
+    /// What an answer that fits pays.
+    pay: f64,
     state: MatchState,
 }
 
@@ -48,7 +50,7 @@ impl Match {
             time_limit: None,
             texts: retune::env::TextTable::default(),
         };
-        Self { spec, state: MatchState { kind: 0, left: 0, rng: Seed::root(0).rng() } }
+        Self { spec, pay: 1.0, state: MatchState { kind: 0, left: 0, rng: Seed::root(0).rng() } }
     }
 
     fn obs(&mut self) -> CandidateObs {
@@ -80,7 +82,7 @@ impl Env for Match {
         if action == 2 {
             return Err(EnvError::Action { kind: "illegal", message: "candidate 2 is masked".to_owned() });
         }
-        let reward = if action == self.state.kind { 1.0 } else { 0.0 };
+        let reward = if action == self.state.kind { self.pay } else { 0.0 };
         self.state.left -= 1;
         let status = if self.state.left == 0 { Status::Terminated } else { Status::Running };
         Ok(Step { obs: self.obs(), reward, status })
@@ -136,6 +138,25 @@ fn every_algorithm_learns_to_answer_what_it_is_shown() {
             assert!(before < 2.7, "{}: {before} before, or the test shows nothing", recipe.name);
             assert!(after > 2.95, "{} seed {seed}: {after} of 3, {metrics:?}", recipe.name);
         }
+    }
+}
+
+/// Powers of two change no digits.
+#[test]
+fn scaled_rewards_are_as_good_as_other_rewards() {
+    let parameters = |recipe: &Recipe, net: &NetConfig, pay: f64| {
+        let make = |_| Match { pay, ..Match::new() };
+        let mut agent = agent(net, recipe, Match::new().spec(), 1);
+        train(agent.as_mut(), make, &RUNNER, Seed::root(1), 4);
+        agent.snapshot(&[]).unwrap().checksum.clone()
+    };
+    for (net, recipe) in recipes() {
+        let scaled = Recipe { reward_scale: 0.25, ..recipe.clone() };
+        let without_unit = matches!(recipe.estimator, Estimator::Group { .. });
+        let pay = if without_unit { 1.0 } else { 4.0 };
+        assert_eq!(parameters(&scaled, &net, pay), parameters(&recipe, &net, 1.0), "{}", recipe.name);
+        let moved = parameters(&scaled, &net, 1.0) != parameters(&recipe, &net, 1.0);
+        assert_ne!(moved, without_unit, "{}", recipe.name);
     }
 }
 
@@ -235,6 +256,8 @@ fn defaults_are_valid_and_settings_out_of_range_are_named() {
     assert!(error(PpoConfig { minibatch_size: 1, ..base() }).starts_with("ppo.minibatch_size = 1"));
     assert!(error(PpoConfig { target_kl: Some(0.0), ..base() }).starts_with("ppo.target_kl"));
     assert!(error(PpoConfig { ent_coef: f64::NAN, ..base() }).starts_with("ppo.ent_coef"));
+    let scaled = Recipe { reward_scale: 0.0, ..base().recipe().unwrap() };
+    assert!(scaled.validate().unwrap_err().to_string().starts_with("ppo.reward_scale = 0"));
     let group = GrpoConfig { group_size: 1, ..GrpoConfig::default() }.recipe().unwrap();
     assert!(group.validate().unwrap_err().to_string().starts_with("grpo.group_size = 1"));
     let impala = ImpalaConfig { rho_bar: 0.0, ..ImpalaConfig::default() }.recipe();

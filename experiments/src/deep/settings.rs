@@ -87,6 +87,7 @@ pub struct AgentSettings {
     shard_size: usize,
     num_steps: usize,
     gamma: f64,
+    reward_scale: f64,
     learning_rate: f64,
     learning_rate_end: f64,
     hidden: Vec<usize>,
@@ -178,6 +179,7 @@ impl AgentSettings {
     pub fn dqn(&self, bootstrap: Bootstrap) -> DqnConfig {
         DqnConfig {
             gamma: self.gamma,
+            reward_scale: self.reward_scale,
             buffer_size: self.buffer_size,
             learning_starts: self.learning_starts,
             batch_size: self.batch_size,
@@ -220,7 +222,7 @@ impl AgentSettings {
         let net = NetConfig::default();
         // Schedules fall to 0 or not at all in these agents.
         let anneal_lr = self.learning_rate_end < 1.0;
-        Ok(match algorithm {
+        let recipe = match algorithm {
             PolicyAlgorithm::Ppo => PpoConfig {
                 net,
                 gamma,
@@ -290,7 +292,8 @@ impl AgentSettings {
                 anneal_lr,
             }
             .recipe()?,
-        })
+        };
+        Ok(Recipe { reward_scale: self.reward_scale, ..recipe })
     }
 
     /// What is learnt from the labels that end episodes.

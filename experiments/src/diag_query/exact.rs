@@ -27,6 +27,9 @@ const MAX_WORK: f64 = 5e8;
 /// Situations that an actor decides at once.
 const BATCH: usize = 256;
 
+/// Measure: the expected return over all patients and answers.
+pub const EXACT_RETURN: &str = "exact_return";
+
 /// A problem in which expectations over patients and answers can be taken.
 pub struct Exact {
     model: Arc<dyn Model>,
@@ -185,7 +188,7 @@ impl Exact {
     #[must_use]
     pub fn measures(&self, value: &Value) -> BTreeMap<String, f64> {
         let way = self.best.map(|best| (value.expected_return - self.now) / (best - self.now));
-        let exact = [("exact_return", Some(value.expected_return)), ("exact_accuracy", Some(value.accuracy))];
+        let exact = [(EXACT_RETURN, Some(value.expected_return)), ("exact_accuracy", Some(value.accuracy))];
         let named = exact.into_iter().chain([("way_to_optimum", way)]);
         named.filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect()
     }

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use retune::stats::Bootstrap;
-use retune::track::{ArmKind, ArmSummary, Comparison, Summary, sentence};
+use super::exact::EXACT_RETURN;
+use retune::track::{ArmKind, ArmSummary, Comparison, MetricInfo, Summary, sentence};
 
 /// References that know more than a planner may, or less than one should.
 const NO_CONTESTANTS: [&str; 3] = ["bayes_all", "random", "declare_now"];
@@ -68,6 +69,7 @@ pub fn conclude(summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
         }
         (None, None) => (Vec::new(), Vec::new()),
     };
+    verdict.extend(expected(&learners, &planners, bootstrap)?);
     verdict.extend([best(&learners), best(&supervised)].into_iter().flatten().filter_map(way));
     if !learners.is_empty() && !supervised.is_empty() {
         summary.verdict.extend(verdict);
@@ -78,6 +80,24 @@ pub fn conclude(summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
     }
     (summary.comparisons, summary.verdict) = (comparisons, verdict);
     Ok(())
+}
+
+/// How the best arm that learns compares with each planner by expected returns, where both are known.
+fn expected(learners: &[&ArmSummary], planners: &[&ArmSummary], bootstrap: &Bootstrap) -> Result<Vec<String>> {
+    let metric = MetricInfo {
+        name: "expected return".to_owned(),
+        unit: "utility, over all patients and answers".to_owned(),
+        higher_is_better: true,
+    };
+    let known = |arm: &ArmSummary| arm.metrics.get(EXACT_RETURN).map(|found| found.results.clone());
+    let Some((learner, worth)) = best(learners).and_then(|arm| Some((arm, known(arm)?))) else { return Ok(Vec::new()) };
+    let mut said = Vec::new();
+    for (planner, other) in planners.iter().filter_map(|arm| Some((arm, known(arm)?))) {
+        let pair = ((learner.name.as_str(), &worth), (planner.name.as_str(), &other));
+        let found = Comparison::of(pair.0, pair.1, true, bootstrap)?;
+        said.extend(found.map(|c| format!("Without the chance of the cases: {}", sentence(&c, &metric))));
+    }
+    Ok(said)
 }
 
 /// How near to the best policy an arm comes, where that is known: without the chance of the cases.
@@ -104,7 +124,7 @@ pub fn best<'a>(arms: &[&'a ArmSummary]) -> Option<&'a ArmSummary> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use retune::track::{ExtraMetric, Ledger, MetricInfo, SCHEMA, ScoreSet, Status};
+    use retune::track::{ExtraMetric, Ledger, SCHEMA, ScoreSet, Status};
     use std::collections::BTreeMap;
 
     fn bootstrap() -> Bootstrap {
@@ -183,6 +203,21 @@ pub(super) mod tests {
         let found = concluded(&[GREEDY, PPO, ("supervised", ArmKind::Supervised, 0.2)]);
         assert!(found.verdict[0].starts_with("Yes: ppo beats the best supervised arm"), "{:?}", found.verdict);
         assert!(found.verdict.iter().any(|s| s.contains("the best planner is greedy_gain")), "{:?}", found.verdict);
+    }
+
+    #[test]
+    fn expected_returns_are_compared_where_both_are_known() {
+        let mut found = summary(&[GREEDY, UTILITY, PPO, DQN]);
+        for (name, worth) in [("ppo", 0.7), ("greedy_gain", 0.5), ("dqn", 0.9)] {
+            let results = ScoreSet::measured((0..5).map(|seed| (seed, worth + 0.001 * seed as f64)));
+            let arm = found.arms.iter_mut().find(|arm| arm.name == name).expect("named above");
+            arm.metrics.insert(EXACT_RETURN.into(), ExtraMetric { unit: String::new(), results });
+        }
+        found.verdict.clear();
+        found.fill_statistics(&bootstrap()).expect("finite");
+        conclude(&mut found, &bootstrap()).expect("finite");
+        let told: Vec<&String> = found.verdict.iter().filter(|s| s.contains("chance of the cases")).collect();
+        assert!(told.len() == 1 && told[0].contains("ppo beats greedy_gain"), "{told:?}");
     }
 
     #[test]

@@ -64,6 +64,17 @@ fn targets_are_those_of_the_plain_formulas() {
 }
 
 #[test]
+fn rewards_are_scaled_and_values_are_not() {
+    let (outputs, next) = ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [1.0, 9.0, 2.0, 5.0, 5.0, 5.0]);
+    let config = DqnConfig { reward_scale: 4.0, ..squared(Bootstrap::Greedy) };
+    let (measured, _) = compare(&config, &outputs, &next, &next);
+    assert!((f64::from(measured.errors[0]) - (0.3 - (4.0 * 0.5 + 0.81 * 2.0))).abs() < 1e-5);
+    let (returns, mut grad) = (Returns::new(&config).unwrap(), [0.0]);
+    Objective::new(&config, returns).compare_ending(0.5, &[0.5], &mut grad);
+    assert!((grad[0] - (0.5 - 4.0 * 0.5)).abs() < 1e-6, "labels teach values in the same unit: {grad:?}");
+}
+
+#[test]
 fn a_next_state_without_a_legal_candidate_is_refused() {
     let mut batch = batch();
     batch.next_obs.mask = vec![0; 6];

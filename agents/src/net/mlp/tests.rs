@@ -254,7 +254,7 @@ fn direct_layers_begin_at_nothing_and_add_what_the_inputs_say() {
     let of = |config: &NetConfig| MlpNetwork::new(&spec, config, &heads(), Seed::root(3)).unwrap();
     let (mut plain, mut direct) = (of(&plain), of(&direct));
     let obs = batch(&spec, 2);
-    let mut outputs = |net: &mut MlpNetwork| {
+    let outputs = |net: &mut MlpNetwork| {
         let mut out = Outputs::default();
         net.predict(Weights::Online, &obs, &mut out).unwrap();
         (0..3).map(|h| out.head(h).to_vec()).collect::<Vec<_>>()
