@@ -148,7 +148,7 @@ fn scaled_rewards_are_as_good_as_other_rewards() {
         let make = |_| Match { pay, ..Match::new() };
         let mut agent = agent(net, recipe, Match::new().spec(), 1);
         train(agent.as_mut(), make, &RUNNER, Seed::root(1), 4);
-        agent.snapshot(&[]).unwrap().checksum.clone()
+        agent.learner().snapshot(&[]).unwrap().checksum.clone()
     };
     for (net, recipe) in recipes() {
         let scaled = Recipe { reward_scale: 0.25, ..recipe.clone() };

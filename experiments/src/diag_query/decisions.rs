@@ -26,10 +26,13 @@ impl Decisions {
     }
 }
 
-/// The decisions of each planner with the last model that it was given. Models that are fitted anew for every seed share
-/// nothing.
+/// A model and what was decided with it.
+type Kept = (Arc<dyn Model>, Arc<Decisions>);
+
+/// The decisions of each planner, by name, with the last model that it was given. Models that are fitted anew for every
+/// seed share nothing.
 #[derive(Default)]
-pub struct Shared(Mutex<HashMap<String, (Arc<dyn Model>, Arc<Decisions>)>>);
+pub struct Shared(Mutex<HashMap<String, Kept>>);
 
 impl Shared {
     /// Those of the planner `name` with `model`.

@@ -138,13 +138,7 @@ impl Exact {
     ///
     /// # Errors
     /// [`Error::Interrupted`] if asked to stop.
-    pub fn of_policy(
-        &self,
-        name: &str,
-        policy: &mut dyn Policy,
-        theta: f64,
-        stop: &Stop,
-    ) -> CoreResult<Option<Value>> {
+    pub fn of_policy(&self, name: &str, policy: &mut dyn Policy, theta: f64, stop: &Stop) -> CoreResult<Option<Value>> {
         let key = (name.to_owned(), theta.to_bits());
         if let Some(value) = self.planned.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(*value);

@@ -2,9 +2,9 @@
 
 use super::INFO;
 use super::config::DiagQuerySettings;
+use super::decisions::Shared;
 use super::exact::Exact;
 use super::limits;
-use super::decisions::Shared;
 use super::references::{self, Ground, Sizes};
 use super::task::QueryTask;
 use super::verdict;
@@ -88,7 +88,8 @@ impl DiagQueryStudy {
             hashes.insert("backbone".to_owned(), weights.version().to_owned());
         }
         let (plan, json) = (config.plan(arms), json.clone());
-        let mut study = Self { json, plan, hashes, config, world, exact: None, decisions: Shared::default(), weights, device };
+        let mut study =
+            Self { json, plan, hashes, config, world, exact: None, decisions: Shared::default(), weights, device };
         let patients = study.world.patients(0)?;
         study.world.check_names(&patients.test)?;
         limits::check_problem(&patients.test, &study.config, study.world.t_max())?;
@@ -236,7 +237,8 @@ impl Prepared for DiagQueryStudy {
             let name = trial.arm.algorithm.name;
             let measure = |problem: &Arc<Problem>| {
                 let exact = self.exact.as_ref().filter(|_| Arc::ptr_eq(problem, &patients.test));
-                let ground = Ground { world: &self.world, patients: &patients, problem, exact, decisions: &self.decisions };
+                let ground =
+                    Ground { world: &self.world, patients: &patients, problem, exact, decisions: &self.decisions };
                 references::measure(ground, name, &seeds, sizes, stop)
             };
             let mut found = vec![(SPLIT.name.to_owned(), measure(&patients.test)?)];

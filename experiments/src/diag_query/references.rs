@@ -156,7 +156,8 @@ impl<'a> Player<'a> {
             } else if remembers {
                 let (task, model) = (&self.task, &self.model);
                 self.decisions.of(situation(&played.asked), |known| {
-                    // The last digits of a belief depend on the order of the answers; decisions must not.
+                    // An answer that contradicts those before it is left out, so a belief may depend on their order; a
+                    // decision that others go by must not.
                     let mut belief = model.begin();
                     known.iter().for_each(|asked| enter(belief.as_mut(), task, asked));
                     policy.choose(Situation { task, belief: belief.as_mut(), open: &open, left })

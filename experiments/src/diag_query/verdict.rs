@@ -1,8 +1,8 @@
 //! What may be said of a `diag_query` study: the arms that learn against planners that know a model.
 
+use super::exact::EXACT_RETURN;
 use anyhow::Result;
 use retune::stats::Bootstrap;
-use super::exact::EXACT_RETURN;
 use retune::track::{ArmKind, ArmSummary, Comparison, MetricInfo, Summary, sentence};
 
 /// References that know more than a planner may, or less than one should.
