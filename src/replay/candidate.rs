@@ -1,8 +1,8 @@
 //! A memory of candidate-set transitions.
 
-use super::Sampling;
 use super::batch::{CURRENT, CandidateBatch, NEXT, ObsColumns};
 use super::column::{AnyColumn, Column};
+use super::{Sampling, each_step};
 use crate::agent::{Rollout, Transition};
 use crate::env::{ActionSpec, CandidateObs, EnvSpec, ObsSpec, Slate, Status};
 use crate::persist::StateDict;
@@ -96,18 +96,8 @@ impl CandidateReplay {
             self.header.waiting.fill(false);
         }
         self.header.next_round = rollout.round + 1;
-        for segment in &rollout.segments {
-            if segment.env >= self.header.config.num_envs {
-                let (env, most) = (segment.env, self.header.config.num_envs);
-                return Err(Error::State(format!("a transition of env slot {env} in a memory for {most} slots")));
-            }
-            for (t, step) in segment.steps.iter().enumerate() {
-                self.push_step(segment.env, step).map_err(|e| {
-                    Error::State(format!("round {}, env slot {}, step {t}: {e}", rollout.round, segment.env))
-                })?;
-            }
-        }
-        Ok(())
+        let num_envs = self.header.config.num_envs;
+        each_step(rollout, num_envs, |env, step| self.push_step(env, step))
     }
 
     /// Transitions that can be sampled.

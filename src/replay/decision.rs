@@ -3,11 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use super::Sampling;
 use super::batch::{CURRENT, NEXT, ObsBatch, ObsColumns};
 use super::column::{AnyColumn, Column};
 use super::priorities::{Priorities, PriorityConfig};
 use super::window::{Pending, Window};
+use super::{Sampling, each_step};
 use crate::agent::{Rollout, Transition};
 use crate::env::{ActionSpec, CandidateObs, EnvSpec, ObsSpec, Slate, Status};
 use crate::persist::StateDict;
@@ -159,18 +159,8 @@ impl DecisionReplay {
             self.header.windows.iter_mut().for_each(Window::clear);
         }
         self.header.next_round = rollout.round + 1;
-        for segment in &rollout.segments {
-            if segment.env >= self.header.config.num_envs {
-                let (env, most) = (segment.env, self.header.config.num_envs);
-                return Err(Error::State(format!("a transition of env slot {env} in a memory for {most} slots")));
-            }
-            for (t, step) in segment.steps.iter().enumerate() {
-                self.push_step(segment.env, step).map_err(|e| {
-                    Error::State(format!("round {}, env slot {}, step {t}: {e}", rollout.round, segment.env))
-                })?;
-            }
-        }
-        Ok(())
+        let num_envs = self.header.config.num_envs;
+        each_step(rollout, num_envs, |env, step| self.push_step(env, step))
     }
 
     /// Transitions that can be drawn.

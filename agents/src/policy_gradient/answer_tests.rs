@@ -1,10 +1,10 @@
 //! Policies that choose when to answer, with a classifier that says what.
 
-use super::tests::{RUNNER, bits, recipes};
+use super::tests::{RUNNER, recipes, resumes_exactly};
 use super::*;
 use crate::answers::testing::{COST, Riddle};
 use crate::learning::LearningConfig;
-use crate::testing::{DynAgent, go_on, runner, score, setup, train};
+use crate::testing::{DynAgent, runner, score, setup, train};
 use retune::agent::Stop;
 use retune::env::Env;
 use retune::rng::Seed;
@@ -48,21 +48,7 @@ fn without_a_classifier_no_labels_are_used() {
 #[test]
 fn a_resumed_agent_keeps_the_states_that_wait_for_their_label() {
     for (net, recipe) in recipes() {
-        let mut whole = agent(&net, &recipe, 1.0, 3);
-        let mut its = runner(whole.as_ref(), |_| Riddle::new(), &RUNNER, Seed::root(3));
-        go_on(whole.as_mut(), &mut its, 5);
-        let mut state = bits(whole.as_mut());
-        its.save(&mut state, "runner/").unwrap();
-        let rest = go_on(whole.as_mut(), &mut its, 5);
-        for actors in [0, 2] {
-            let mut again = agent(&net, &recipe, 1.0, 77);
-            let config = RunnerConfig { actors, ..RUNNER };
-            let mut its = runner(again.as_ref(), |_| Riddle::new(), &config, Seed::root(3));
-            again.learner().load(&state, "a/").unwrap();
-            its.load(&state, "runner/").unwrap();
-            assert_eq!(go_on(again.as_mut(), &mut its, 5), rest, "{}", recipe.name);
-            assert!(bits(again.as_mut()) == bits(whole.as_mut()), "{} with {actors} threads", recipe.name);
-        }
+        let state = resumes_exactly(|seed| agent(&net, &recipe, 1.0, seed), |_| Riddle::new(), 5, recipe.name);
         let error = agent(&net, &recipe, 0.0, 3).learner().load(&state, "a/").unwrap_err().to_string();
         assert!(error.contains("classifier of answers"), "{error}");
     }
@@ -80,21 +66,7 @@ fn a_resumed_agent_keeps_its_memory_of_labels() {
         let recipe = warmed_up(&recipe);
         // Within the warm-up, and behind it.
         for before in [1, 4] {
-            let mut whole = agent(&net, &recipe, 1.0, 3);
-            let mut its = runner(whole.as_ref(), |_| Riddle::new(), &RUNNER, Seed::root(3));
-            go_on(whole.as_mut(), &mut its, before);
-            let mut state = bits(whole.as_mut());
-            its.save(&mut state, "runner/").unwrap();
-            let rest = go_on(whole.as_mut(), &mut its, 5);
-            for actors in [0, 2] {
-                let mut again = agent(&net, &recipe, 1.0, 77);
-                let config = RunnerConfig { actors, ..RUNNER };
-                let mut its = runner(again.as_ref(), |_| Riddle::new(), &config, Seed::root(3));
-                again.learner().load(&state, "a/").unwrap();
-                its.load(&state, "runner/").unwrap();
-                assert_eq!(go_on(again.as_mut(), &mut its, 5), rest, "{}", recipe.name);
-                assert!(bits(again.as_mut()) == bits(whole.as_mut()), "{} with {actors} threads", recipe.name);
-            }
+            resumes_exactly(|seed| agent(&net, &recipe, 1.0, seed), |_| Riddle::new(), before, recipe.name);
         }
     }
 }

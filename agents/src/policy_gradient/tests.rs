@@ -191,25 +191,40 @@ pub(super) fn bits(agent: &mut DynAgent) -> StateDict {
     state
 }
 
+/// An agent that goes on from what was saved after `before` rounds, with and without threads, must end with the bits of one
+/// that was never stopped; `agent` makes one from a seed. Returns what was saved.
+pub(super) fn resumes_exactly<E>(
+    agent: impl Fn(u64) -> Box<DynAgent>,
+    env: impl Fn(usize) -> E + Copy,
+    before: usize,
+    name: &str,
+) -> StateDict
+where
+    E: Env<Obs = CandidateObs, Action = Slate> + 'static,
+{
+    let mut whole = agent(3);
+    let mut its = runner(whole.as_ref(), env, &RUNNER, Seed::root(3));
+    go_on(whole.as_mut(), &mut its, before);
+    let mut state = bits(whole.as_mut());
+    its.save(&mut state, "runner/").unwrap();
+    let rest = go_on(whole.as_mut(), &mut its, 5);
+    for actors in [0, 2] {
+        let mut again = agent(77);
+        let config = RunnerConfig { actors, ..RUNNER };
+        let mut its = runner(again.as_ref(), env, &config, Seed::root(3));
+        again.learner().load(&state, "a/").unwrap();
+        its.load(&state, "runner/").unwrap();
+        assert_eq!(go_on(again.as_mut(), &mut its, 5), rest, "{name}");
+        assert!(bits(again.as_mut()) == bits(whole.as_mut()), "{name} with {actors} threads");
+    }
+    state
+}
+
 #[test]
 fn a_resumed_agent_has_the_same_bits_with_and_without_threads() {
     for (net, recipe) in recipes() {
-        let env = Match::new();
-        let mut whole = agent(&net, &recipe, env.spec(), 3);
-        let mut its = runner(whole.as_ref(), |_| Match::new(), &RUNNER, Seed::root(3));
-        go_on(whole.as_mut(), &mut its, 5);
-        let mut state = bits(whole.as_mut());
-        its.save(&mut state, "runner/").unwrap();
-        let rest = go_on(whole.as_mut(), &mut its, 5);
-        for actors in [0, 2] {
-            let mut again = agent(&net, &recipe, env.spec(), 77);
-            let config = RunnerConfig { actors, ..RUNNER };
-            let mut its = runner(again.as_ref(), |_| Match::new(), &config, Seed::root(3));
-            again.learner().load(&state, "a/").unwrap();
-            its.load(&state, "runner/").unwrap();
-            assert_eq!(go_on(again.as_mut(), &mut its, 5), rest, "{}", recipe.name);
-            assert!(bits(again.as_mut()) == bits(whole.as_mut()), "{} with {actors} threads", recipe.name);
-        }
+        let spec = Match::new().spec;
+        resumes_exactly(|seed| agent(&net, &recipe, &spec, seed), |_| Match::new(), 5, recipe.name);
     }
 }
 
