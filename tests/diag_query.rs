@@ -185,6 +185,9 @@ fn what_cannot_be_is_refused_with_file_and_line() {
     refused(here, &["--arms", "greedy_gain+belief"], &["has no view"]);
     refused(here, &["--set", "env.problem=asai"], &["env.problem", "did you mean `asia`?"]);
     refused(here, &["--set", "env.noise=1.5"], &["env.noise = 1.5"]);
+    refused(here, &["--arms", "ppo", "--set", "agent.reward_scale=0"], &["agent.reward_scale = 0"]);
+    let direct = ["--backbone", "random", "--arms", "ppo+text", "--set", "agent.direct=true"];
+    refused(here, &direct, &["agent.direct = true", "expected false", "arm ppo+text"]);
 }
 
 #[test]
@@ -232,15 +235,21 @@ fn accuracy(study: &Path, arm: &str) -> f64 {
 #[test]
 fn candidates_teach_when_a_question_is_worth_its_price() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let settings =
-        ["train.env_steps=40000", "arm.ppo.num_steps=16", "arm.ppo.minibatch_size=256", "seeds=2", "eval.episodes=100"];
+    let settings = [
+        "train.env_steps=80000",
+        "arm.ppo.num_steps=16",
+        "arm.ppo.minibatch_size=256",
+        "arm.ppo+candidates.ent_coef=0.03",
+        "eval.episodes=100",
+        "eval.validation_episodes=100",
+    ];
     let plan: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-    let arms = ["--preset", "alarm", "--seed", "7", "--arms", "ppo+candidates", "--out", "a"];
-    ok(&study(folder.path(), &[&arms[..], &plan].concat()));
+    let arms = ["diag_query", "--preset", "alarm", "--seeds", "2", "--arms", "ppo+candidates", "--out", "a"];
+    ok(&run(folder.path(), &[&arms[..], &plan].concat()));
     for seed in 0..2 {
         let result = json(&folder.path().join(format!("a/trials/ppo+candidates/{seed}/result.json")));
         let worth = result["measurements"]["test"]["metrics"]["exact_return"].as_f64().expect("it is followed");
-        assert!(worth > 0.88 && worth < 0.895, "{worth}");
+        assert!(worth > 0.885 && worth < 0.895, "{worth}");
     }
 }
 

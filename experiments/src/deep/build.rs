@@ -78,15 +78,38 @@ pub fn build_table(
     agent.map(Some).map_err(|e| of_arm(arm, "agent.", e))
 }
 
+/// The setting that an agent's own one comes from: agents name theirs `ppo.gamma` or `net.optimizer.eps`, here they are
+/// `agent.gamma` and `agent.eps`. `None` where the key is not one of an agent.
+fn setting(algorithm: &str, key: &str) -> Option<String> {
+    let prefix = |part: &str| key.strip_prefix(part);
+    let own = prefix(&format!("{algorithm}."))
+        .or_else(|| prefix("agent."))
+        .or_else(|| key.starts_with("net.").then_some(key))?;
+    let own = own.strip_prefix("net.").unwrap_or(own);
+    Some(format!("agent.{}", own.strip_prefix("optimizer.").unwrap_or(own)))
+}
+
 /// The same error with the arm named.
 fn of_arm(arm: &Arm, section: &str, error: Error) -> Error {
     match error {
         Error::Config { key, value, expected } => {
-            // Agents name their settings as `ppo.gamma`; here they are `agent.gamma`.
-            let name = key.strip_prefix(&format!("{}.", arm.algorithm.name)).map(|name| format!("agent.{name}"));
-            let key = name.unwrap_or_else(|| format!("{section}{key}"));
+            let key = setting(arm.algorithm.name, &key).unwrap_or_else(|| format!("{section}{key}"));
             Error::Config { key, value, expected: format!("{expected} (arm {arm})") }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::setting;
+
+    #[test]
+    fn settings_are_named_as_a_person_writes_them() {
+        let named = |key| setting("ppo", key);
+        assert_eq!(named("ppo.gamma").as_deref(), Some("agent.gamma"));
+        assert_eq!(named("net.direct").as_deref(), Some("agent.direct"));
+        assert_eq!(named("agent.net.optimizer.learning_rate").as_deref(), Some("agent.learning_rate"));
+        assert_eq!(named("env"), None);
     }
 }

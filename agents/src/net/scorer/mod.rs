@@ -69,11 +69,11 @@ impl ScorerNetwork {
     pub fn new(setup: &Setup<'_>, config: &NetConfig, heads: &[Head]) -> Result<Self> {
         setup.learning.validate()?;
         if config.direct {
-            let expected = "false: the scoring model on texts has no layers of the inputs themselves";
+            let expected = "expected false: the scoring model on texts has no layers of the inputs themselves";
             return Err(Error::config("net.direct", true, expected));
         }
         if config.noisy {
-            let expected = "false: the scoring model on texts has no noisy layers";
+            let expected = "expected false: the scoring model on texts has no noisy layers";
             return Err(Error::config("net.noisy", true, expected));
         }
         let mut store = ParamStore::new(setup.device, setup.seed.child("init"));

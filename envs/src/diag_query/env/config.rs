@@ -33,7 +33,7 @@ pub enum View {
     BeliefGain,
     /// The belief candidate by candidate, so that what is learnt about one question holds for all: a question shows its
     /// information gain and its cost, a diagnosis its probability, the state the entropy, the highest probability, time
-    /// and cost; see [`super::DiagQuery::spec`]. An oracle feature.
+    /// and cost. An oracle feature.
     Candidates,
     /// The belief in bins, for tables: one-hot blocks of the likeliest diagnosis, its probability, the entropy and the
     /// number of questions asked; see [`super::DiagQuery::blocks`]. An oracle feature.
