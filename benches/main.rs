@@ -1,11 +1,10 @@
-//! Benchmarks: env steps, rollouts, fused kernels, small networks. `cargo bench -p retune-experiments -- NAME` runs those
+//! Benchmarks: env steps, fused kernels, small networks. `cargo bench -p retune-experiments -- NAME` runs those
 //! that match.
 
 mod control;
 mod kernels;
 mod mlp;
 mod rec_sim;
-mod rollout;
 
 fn kernels(c: &mut criterion::Criterion) {
     kernels::bench(c).expect("the shapes of the kernel benchmarks fit");
@@ -20,7 +19,6 @@ criterion::criterion_group!(
     control::classic,
     control::candidates,
     rec_sim::interest_evolution,
-    rollout::modes,
     kernels,
     small_networks
 );

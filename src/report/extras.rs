@@ -50,6 +50,8 @@ pub struct LineChart {
     pub lines: Vec<SeedLines>,
     /// Values to compare with, by name.
     pub references: Vec<(String, f64)>,
+    /// Places on the horizontal axis to point at, by name.
+    pub marks: Vec<(String, f64)>,
 }
 
 /// The values of one arm.
@@ -211,6 +213,7 @@ pub(super) mod tests {
                         y: "accuracy (share of cases)".into(),
                         lines: lines.collect(),
                         references: vec![("all findings known".into(), 0.97)],
+                        marks: vec![("as studied".into(), 2.0)],
                     }),
                 ),
                 chart("calibration", "Calibration", ChartData::Calibration(reliabilities.collect())),

@@ -10,6 +10,7 @@ mod config;
 mod evaluate;
 mod free;
 mod panics;
+mod patience;
 mod pool;
 mod record;
 mod runner;

@@ -1,6 +1,7 @@
 //! The actor threads.
 
 use super::panics::catch_panic;
+use super::patience::Patience;
 use super::shard::{Shard, ShardRound};
 use crate::agent::{Snapshot, Stop};
 use crate::env::Env;
@@ -50,6 +51,7 @@ pub(super) struct Pool<E: Env> {
     /// `None` only while the pool is being dropped.
     jobs: Option<Sender<Job<E>>>,
     reports: Receiver<Report<E>>,
+    patience: Patience,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -58,7 +60,8 @@ impl<E: Env + 'static> Pool<E> {
     pub fn new(actors: usize, num_shards: usize) -> Result<Self> {
         let (jobs, inbox) = bounded::<Job<E>>(num_shards);
         let (outbox, reports) = bounded::<Report<E>>(num_shards);
-        let mut pool = Self { jobs: Some(jobs), reports, threads: Vec::with_capacity(actors) };
+        let threads = Vec::with_capacity(actors);
+        let mut pool = Self { jobs: Some(jobs), reports, patience: Patience::default(), threads };
         for thread in 0..actors {
             let (inbox, outbox) = (inbox.clone(), outbox.clone());
             let handle = std::thread::Builder::new()
@@ -86,7 +89,9 @@ impl<E: Env + 'static> Pool<E> {
             jobs.send(job).map_err(|_| gone())?;
         }
         for _ in 0..returned.len() {
-            let (number, result) = self.reports.recv().map_err(|_| gone())?.into_returned();
+            let missing = || (0..returned.len()).filter(|&shard| returned[shard].is_none()).collect();
+            let report = self.patience.receive(&self.reports, missing).map_err(|_| gone())?;
+            let (number, result) = report.into_returned();
             returned[number] = Some(result);
         }
         returned.into_iter().map(|r| r.ok_or_else(gone)).collect()

@@ -6,7 +6,7 @@ use super::hindsight::Hindsight;
 use super::objective::{Comparison, Measured, Objective};
 use super::returns::Returns;
 use crate::answers::AnswerGroup;
-use crate::learning::{Guards, Setup};
+use crate::learning::Setup;
 use crate::net::{self, Batcher, Head, Network, Outputs, Weights};
 use crate::q_learning::TargetNetwork;
 use candle_core::{Device, Tensor};
@@ -51,7 +51,6 @@ struct Progress {
     replay: StreamRng,
     /// Noise of noisy layers.
     noise: StreamRng,
-    guards: Guards,
     version: u64,
     checksum: String,
 }
@@ -84,7 +83,6 @@ impl DqnLearner {
             phases: 0,
             replay: setup.seed.child("replay").rng(),
             noise: setup.seed.child("noise").rng(),
-            guards: Guards::default(),
             version: 0,
             checksum: String::new(),
         };
@@ -233,8 +231,7 @@ impl DqnLearner {
             }
         }
         self.progress.phases += phases;
-        if let Some(&q) = metrics.get("q") {
-            self.progress.guards.value(self.net.updates(), q, self.config.gamma);
+        if metrics.contains_key("q") {
             metrics.insert("epsilon".into(), self.epsilon());
             metrics.insert("memory".into(), self.memory.len() as f64);
         }
@@ -276,7 +273,6 @@ fn memory_config(config: &DqnConfig, setup: &Setup<'_>) -> DecisionReplayConfig 
 impl Learner<CandidateObs, Slate> for DqnLearner {
     fn snapshot(&mut self, texts: &[TextId]) -> Result<Arc<Snapshot>> {
         let net = self.net.snapshot(texts)?;
-        self.progress.guards.parameters(self.net.updates(), net.params.iter())?;
         let epsilon = self.epsilon() as f32;
         let checksum = format!("{}+{EPSILON}={epsilon}", net.checksum);
         // One with the vectors of other texts, which a measurement asks for, is made anew and not kept.
@@ -299,9 +295,6 @@ impl Learner<CandidateObs, Slate> for DqnLearner {
     }
 
     fn learn(&mut self, rollout: Rollout<CandidateObs, Slate>, stop: &Stop) -> Result<Metrics> {
-        for step in rollout.segments.iter().flat_map(|s| &s.steps) {
-            self.progress.guards.reward(self.config.reward_scale * step.reward);
-        }
         self.memory.push(&rollout)?;
         if let Some(hindsight) = &mut self.hindsight {
             self.net.ledger_mut().labels += hindsight.take_in(&rollout)?;

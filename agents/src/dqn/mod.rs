@@ -17,7 +17,7 @@ mod tests;
 
 pub use config::{Bootstrap, Distribution, DqnConfig, Exploration, Prioritized};
 
-use crate::learning::Setup;
+use crate::learning::{Guarded, Setup};
 use crate::net::Outputs;
 use actor::DqnActor;
 use learner::DqnLearner;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// An agent that learns the values of single candidates from replayed experience.
 pub struct DqnAgent {
     config: DqnConfig,
-    learner: DqnLearner,
+    learner: Guarded<DqnLearner>,
 }
 
 impl DqnAgent {
@@ -40,7 +40,8 @@ impl DqnAgent {
     /// [`retune::Error::Config`] if a setting is out of range or contradicts another, or the env does not offer
     /// candidates of which one is chosen.
     pub fn new(setup: &Setup<'_>, config: &DqnConfig, section: &str) -> Result<Self> {
-        Ok(Self { config: config.clone(), learner: DqnLearner::new(setup, config, section)? })
+        let learner = DqnLearner::new(setup, config, section)?;
+        Ok(Self { config: config.clone(), learner: Guarded::new(learner, config.gamma, config.reward_scale) })
     }
 
     /// Mean return of every candidate of each observation under the current parameters, without noise:

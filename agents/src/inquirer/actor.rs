@@ -11,9 +11,9 @@ use retune::{Error, Result};
 use std::sync::Arc;
 
 /// Names of what is published beside the network.
-pub(super) const THRESHOLD: &str = "inquirer.threshold";
-pub(super) const GAINS: &str = "inquirer.gains";
-pub(super) const COSTS: &str = "inquirer.costs";
+pub(super) const THRESHOLD: &str = "actor.threshold";
+pub(super) const GAINS: &str = "actor.gains";
+pub(super) const COSTS: &str = "actor.costs";
 
 /// Cost below which a question counts as free.
 const FREE: f32 = 1e-9;

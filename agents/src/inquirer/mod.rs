@@ -15,7 +15,7 @@ mod tests;
 pub use config::{InquirerConfig, QuestionRule};
 
 use crate::answers::{self, AnswerGroup};
-use crate::learning::{Setup, within};
+use crate::learning::{Guarded, Setup, within};
 use crate::net::{Head, Per};
 use actor::{InquirerActor, THRESHOLD};
 use candle_core::{Device, Tensor};
@@ -32,7 +32,7 @@ const GAIN: usize = 1;
 pub struct InquirerAgent {
     config: InquirerConfig,
     group: AnswerGroup,
-    learner: InquirerLearner,
+    learner: Guarded<InquirerLearner>,
 }
 
 impl InquirerAgent {
@@ -45,7 +45,7 @@ impl InquirerAgent {
         let group = AnswerGroup::new(crate::net::candidates(setup.spec)?, "env", &setup.spec.id)?;
         let gain = Head { name: "gain", per: Per::Candidate, width: 1, dueling: false, gain: 0.01 };
         let network = crate::net::build(setup, &config.net, &[answers::head(), gain])?;
-        let learner = InquirerLearner::new(setup, config, group.clone(), network)?;
+        let learner = Guarded::new(InquirerLearner::new(setup, config, group.clone(), network)?, 0.0, 1.0);
         Ok(Self { config: config.clone(), group, learner })
     }
 

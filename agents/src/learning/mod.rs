@@ -2,6 +2,7 @@
 
 mod average;
 mod config;
+mod guarded;
 mod guards;
 mod replayed;
 mod setup;
@@ -12,6 +13,7 @@ mod unit;
 pub use average::Average;
 pub use config::LearningConfig;
 pub(crate) use config::{at_least_one, positive, share_below_one, within};
+pub(crate) use guarded::{Guarded, RELATIVE_ENTROPY, largest_entropy};
 pub use guards::Guards;
 pub(crate) use replayed::{Objective, ReplayLearner};
 pub use setup::Setup;

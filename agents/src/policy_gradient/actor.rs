@@ -11,7 +11,7 @@ use retune::{Error, Result};
 use std::sync::Arc;
 
 /// Name under which a snapshot says, by 1, that training asks at random as long as it can.
-pub(super) const ASKS: &str = "policy_gradient.asks";
+pub(super) const ASKS: &str = "actor.asks";
 
 /// Draws a candidate in training, takes the most probable one in evaluation. Where a classifier says what to answer, all
 /// answers are one action of the policy, and the classifier's likeliest is given.

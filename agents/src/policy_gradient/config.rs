@@ -89,23 +89,6 @@ impl PpoConfig {
         }
     }
 
-    /// For Acrobot-v1: 16 envs, 128 steps per round, 100,000 env steps. Rewards are late there, so λ is high, and the
-    /// entropy bonus is large, since a policy that settles before it has met the goal never meets it: with a bonus of
-    /// 0.01 and ten epochs, five of 25 seeds stayed at −500, with these settings one did.
-    #[must_use]
-    pub fn acrobot() -> Self {
-        Self {
-            net: net(1e-3),
-            gae_lambda: 0.98,
-            update_epochs: 6,
-            minibatch_size: 256,
-            clip_vloss: false,
-            ent_coef: 0.05,
-            vf_coef: 1.0,
-            ..Self::default()
-        }
-    }
-
     /// What the learner follows.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::classifier::{Classifier, Paid};
 use super::recipe::{Estimator, Recipe};
 use super::table::{Episode, Pending, Table};
 use crate::answers::{AnswerGroup, AnswerReport, Grouped, LabelMemory, LabelQueue};
-use crate::learning::Setup;
+use crate::learning::{RELATIVE_ENTROPY, Setup, largest_entropy};
 use crate::losses::policy::log_softmax;
 use crate::losses::{PolicyBatch, PolicyLoss, PolicyReport, Surrogate, policy_loss};
 use crate::net::{Batcher, Network, Outputs, Weights, candidates};
@@ -84,6 +84,8 @@ struct Actions {
 #[derive(Default)]
 struct Round {
     sums: PolicyReport,
+    /// Entropy of uniform choice among the legal actions, nats.
+    largest_entropy: f64,
     answers: AnswerReport,
     /// Updates with labels.
     labelled: u64,
@@ -314,6 +316,7 @@ impl PolicyLearner {
             let parts = (part.0 / size, order.len().div_ceil(size));
             round.add_answers(classifier.backward(network, &self.batcher, parts, size)?);
         }
+        round.largest_entropy += largest_entropy(&actions.policy.mask, rows.len());
         round.add(&report, network.step(factor * fresh, stop)?.grad_norm);
         Ok(true)
     }
@@ -349,6 +352,10 @@ impl PolicyLearner {
             ("learning_rate_factor".to_owned(), factor),
             ("stopped_early".to_owned(), f64::from(u8::from(round.stopped_early))),
         ]);
+        // Without a choice anywhere there is nothing that could collapse.
+        if round.largest_entropy > 0.0 {
+            metrics.insert(RELATIVE_ENTROPY.to_owned(), sums.entropy / round.largest_entropy);
+        }
         if self.classifier.is_some() {
             let share = 1.0 / round.labelled.max(1) as f64;
             metrics.insert("answer_loss".to_owned(), round.answers.cross_entropy * share);
@@ -359,6 +366,9 @@ impl PolicyLearner {
         }
         if self.recipe.has_values() {
             metrics.insert("value_loss".to_owned(), sums.value_loss * share);
+            let mean =
+                self.work.values.iter().map(|&v| f64::from(v)).sum::<f64>() / self.work.values.len().max(1) as f64;
+            metrics.insert("value".to_owned(), mean);
             let explained = explained_variance(&self.work.values, &self.work.returns);
             metrics.insert("explained_variance".to_owned(), explained);
         }

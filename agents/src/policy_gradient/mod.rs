@@ -27,7 +27,7 @@ pub use labels::LabelConfig;
 pub use recipe::{Estimator, Recipe};
 
 use crate::answers::AnswerGroup;
-use crate::learning::Setup;
+use crate::learning::{Guarded, Setup};
 use crate::net::{Head, NetConfig, Predictor};
 pub(crate) use actor::SoftmaxActor;
 use learner::PolicyLearner;
@@ -38,7 +38,7 @@ use retune::{Error, Result};
 
 /// An agent that follows a recipe.
 pub struct PolicyGradientAgent {
-    learner: PolicyLearner,
+    learner: Guarded<PolicyLearner>,
 }
 
 impl PolicyGradientAgent {
@@ -65,7 +65,7 @@ impl PolicyGradientAgent {
         }
         let network = crate::net::build(setup, net, &heads)?;
         let learner = PolicyLearner::new(setup, network, recipe.clone(), answers)?;
-        Ok(Self { learner })
+        Ok(Self { learner: Guarded::new(learner, recipe.gamma, recipe.reward_scale) })
     }
 
     /// PPO.

@@ -15,7 +15,7 @@ mod tests;
 
 pub use config::{Epsilon, QLearningConfig, TargetNetwork, TdLoss};
 
-use crate::learning::{ModelPlan, Part, ReplayLearner, Setup, Trainer};
+use crate::learning::{Guarded, ModelPlan, Part, ReplayLearner, Setup, Trainer};
 use actor::ValueActor;
 use objective::ValueObjective;
 use retune::Result;
@@ -35,7 +35,7 @@ pub enum NextSlate {
 pub struct ValueAgent {
     config: QLearningConfig,
     slate_size: usize,
-    learner: ReplayLearner<ValueObjective>,
+    learner: Guarded<ReplayLearner<ValueObjective>>,
 }
 
 impl ValueAgent {
@@ -56,7 +56,7 @@ impl ValueAgent {
         let trainer = Trainer::new(setup, plan)?;
         let slate_size = setup.slate_size()?;
         let objective = ValueObjective::new(config, next, supervised_steps, slate_size, &trainer)?;
-        let learner = ReplayLearner::new(objective, trainer, setup)?;
+        let learner = Guarded::new(ReplayLearner::new(objective, trainer, setup)?, config.gamma, 1.0);
         Ok(Self { config: config.clone(), slate_size, learner })
     }
 }

@@ -3,7 +3,7 @@
 use super::ReinforceConfig;
 use super::advantage::{StepValue, advantages, normalise};
 use super::plackett_luce::statistics;
-use crate::learning::{ReturnStatistics, Trainer, ValueUnit};
+use crate::learning::{RELATIVE_ENTROPY, ReturnStatistics, Trainer, ValueUnit, largest_entropy};
 use candle_core::{DType, Tensor};
 use retune::agent::{Learner, Ledger, Metrics, Rollout, Snapshot, Stop, Transition};
 use retune::env::{CandidateObs, Slate, TextId};
@@ -98,13 +98,18 @@ impl ReinforceLearner {
         let loss = (loss - (&entropy * self.config.ent_coef)?)?;
         let outcome = self.trainer.step(&loss, stop)?;
         let number = |t: &Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
-        Ok(Metrics::from([
+        let mut metrics = Metrics::from([
             ("loss".to_owned(), number(&loss)?),
             ("policy_loss".to_owned(), number(&policy_loss)?),
             ("value_loss".to_owned(), number(&value_loss)?),
             ("entropy".to_owned(), number(&entropy)?),
             ("grad_norm".to_owned(), outcome.grad_norm),
-        ]))
+        ]);
+        let largest = largest_entropy(&batch.mask, samples.len());
+        if largest > 0.0 {
+            metrics.insert(RELATIVE_ENTROPY.to_owned(), number(&entropy)? / largest);
+        }
+        Ok(metrics)
     }
 }
 

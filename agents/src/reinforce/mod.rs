@@ -11,7 +11,7 @@ pub(crate) mod plackett_luce;
 pub use config::ReinforceConfig;
 
 use crate::acting::{Policy, check_streams, ranked};
-use crate::learning::{LearningConfig, ModelPlan, Part, Setup, Trainer};
+use crate::learning::{Guarded, LearningConfig, ModelPlan, Part, Setup, Trainer};
 use crate::scorer::{Scorer, Tower};
 use learner::ReinforceLearner;
 use retune::Result;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The agent.
 pub struct ReinforceAgent {
     slate_size: usize,
-    learner: ReinforceLearner,
+    learner: Guarded<ReinforceLearner>,
 }
 
 impl ReinforceAgent {
@@ -35,7 +35,8 @@ impl ReinforceAgent {
         let trainer = trainer(setup, config.interaction_decay, config.baseline_decay)?;
         let slate_size = setup.slate_size()?;
         let shuffle = setup.seed.child("shuffle").rng();
-        Ok(Self { slate_size, learner: ReinforceLearner::new(config, slate_size, trainer, shuffle) })
+        let learner = ReinforceLearner::new(config, slate_size, trainer, shuffle);
+        Ok(Self { slate_size, learner: Guarded::new(learner, config.gamma, 1.0) })
     }
 }
 

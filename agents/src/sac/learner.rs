@@ -2,7 +2,7 @@
 
 use super::config::SacConfig;
 use super::loss::{excess_entropy, policy_loss, soft_value};
-use crate::learning::Setup;
+use crate::learning::{RELATIVE_ENTROPY, Setup};
 use crate::losses::policy::{entropy, log_softmax};
 use crate::net::{Head, Network, Outputs, Weights};
 use retune::agent::{Learner, Ledger, Metrics, Rollout, Snapshot, Stop};
@@ -48,6 +48,8 @@ struct Report {
     policy_loss: f64,
     value_loss: f64,
     entropy: f64,
+    /// Entropy over that of uniform choice; 1 where there is no choice.
+    relative_entropy: f64,
     excess_entropy: f64,
     q: f64,
     grad_norm: f64,
@@ -149,6 +151,8 @@ impl SacLearner {
             let grad = &mut self.grads.head_mut(POLICY)[at..at + n];
             report.policy_loss += share * policy_loss(&log_probs, first, second, alpha, grad, share);
             report.entropy += share * entropy(&log_probs);
+            let largest = ((0..n).filter(|&i| legal(i)).count() as f64).ln();
+            report.relative_entropy += share * if largest > 0.0 { entropy(&log_probs) / largest } else { 1.0 };
             report.excess_entropy += share * excess_entropy(&log_probs, self.config.target_entropy_scale);
             let mut smaller = f64::INFINITY;
             for head in [FIRST, SECOND] {
@@ -190,6 +194,7 @@ impl Learner<CandidateObs, Slate> for SacLearner {
                 ("policy_loss", report.policy_loss),
                 ("value_loss", report.value_loss),
                 ("entropy", report.entropy),
+                (RELATIVE_ENTROPY, report.relative_entropy),
                 ("alpha", self.temperature.log_alpha.exp()),
                 ("q", report.q),
                 ("grad_norm", report.grad_norm),

@@ -12,7 +12,7 @@ mod tests;
 
 pub use config::SacConfig;
 
-use crate::learning::Setup;
+use crate::learning::{Guarded, Setup};
 use crate::net::Predictor;
 use crate::policy_gradient::SoftmaxActor;
 use learner::SacLearner;
@@ -22,7 +22,7 @@ use retune::env::{CandidateObs, Slate};
 
 /// The agent.
 pub struct SacAgent {
-    learner: SacLearner,
+    learner: Guarded<SacLearner>,
 }
 
 impl SacAgent {
@@ -32,7 +32,7 @@ impl SacAgent {
     /// [`retune::Error::Config`] if a setting is out of range, the env does not offer candidates, or slates have more
     /// than one.
     pub fn new(setup: &Setup<'_>, config: &SacConfig) -> Result<Self> {
-        Ok(Self { learner: SacLearner::new(setup, config)? })
+        Ok(Self { learner: Guarded::new(SacLearner::new(setup, config)?, config.gamma, 1.0) })
     }
 }
 

@@ -11,7 +11,7 @@ pub use config::SupervisedConfig;
 pub(crate) use loss::masked_mse;
 
 use crate::acting::{Choose, HostScores, LoggingActor, ranked};
-use crate::learning::{ModelPlan, Objective, Part, ReplayLearner, Setup, Trainer};
+use crate::learning::{Guarded, ModelPlan, Objective, Part, ReplayLearner, Setup, Trainer};
 use crate::scorer::Tower;
 use candle_core::Tensor;
 use loss::click_loss;
@@ -27,7 +27,7 @@ const REWARD: usize = 1;
 /// The agent.
 pub struct SupervisedAgent {
     slate_size: usize,
-    learner: ReplayLearner<ClickObjective>,
+    learner: Guarded<ReplayLearner<ClickObjective>>,
 }
 
 impl SupervisedAgent {
@@ -47,7 +47,8 @@ impl SupervisedAgent {
         let slate_size = setup.slate_size()?;
         let objective =
             ClickObjective { slate_size, reward_unit: largest_reward(setup.spec), reward_coef: config.reward_coef };
-        Ok(Self { slate_size, learner: ReplayLearner::new(objective, Trainer::new(setup, plan)?, setup)? })
+        let learner = ReplayLearner::new(objective, Trainer::new(setup, plan)?, setup)?;
+        Ok(Self { slate_size, learner: Guarded::new(learner, 0.0, 1.0) })
     }
 }
 

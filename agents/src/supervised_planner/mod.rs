@@ -9,7 +9,7 @@ mod config;
 pub use config::{BudgetRule, PlannerConfig};
 
 use crate::acting::{Choose, HostScores, LoggingActor};
-use crate::learning::{ModelPlan, Objective, Part, ReplayLearner, Setup, Trainer};
+use crate::learning::{Guarded, ModelPlan, Objective, Part, ReplayLearner, Setup, Trainer};
 use crate::q_learning::loss::choice_loss;
 use crate::scorer::Tower;
 use crate::supervised::{clicked, masked_mse};
@@ -28,7 +28,7 @@ const QUALITY: usize = 1;
 pub struct PlannerAgent {
     slate_size: usize,
     rule: BudgetRule,
-    learner: ReplayLearner<QualityObjective>,
+    learner: Guarded<ReplayLearner<QualityObjective>>,
 }
 
 impl PlannerAgent {
@@ -47,7 +47,7 @@ impl PlannerAgent {
         };
         let slate_size = setup.slate_size()?;
         let objective = QualityObjective { slate_size, quality_coef: config.quality_coef };
-        let learner = ReplayLearner::new(objective, Trainer::new(setup, plan)?, setup)?;
+        let learner = Guarded::new(ReplayLearner::new(objective, Trainer::new(setup, plan)?, setup)?, 0.0, 1.0);
         Ok(Self { slate_size, rule: config.rule, learner })
     }
 }

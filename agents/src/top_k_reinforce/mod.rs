@@ -15,7 +15,7 @@ mod tests;
 pub use config::TopKReinforceConfig;
 pub use credit::{importance_weight, inclusion, multiplier, slate_multiplier};
 
-use crate::learning::{LearningConfig, ReplayLearner, Setup};
+use crate::learning::{Guarded, LearningConfig, ReplayLearner, Setup};
 use crate::reinforce::{SlateActor, trainer};
 use objective::TopKObjective;
 use retune::Result;
@@ -25,7 +25,7 @@ use retune::env::{CandidateObs, Slate};
 /// The agent.
 pub struct TopKReinforceAgent {
     slate_size: usize,
-    learner: ReplayLearner<TopKObjective>,
+    learner: Guarded<ReplayLearner<TopKObjective>>,
 }
 
 impl TopKReinforceAgent {
@@ -43,6 +43,7 @@ impl TopKReinforceAgent {
         let trainer = trainer(setup, config.interaction_decay, config.baseline_decay)?;
         let slate_size = setup.slate_size()?;
         let learner = ReplayLearner::new(TopKObjective::new(config, slate_size), trainer, setup)?;
+        let learner = Guarded::new(learner, config.gamma, 1.0);
         Ok(Self { slate_size, learner })
     }
 }

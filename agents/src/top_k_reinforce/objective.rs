@@ -2,7 +2,7 @@
 
 use super::TopKReinforceConfig;
 use super::credit::{importance_weight, share, slate_multiplier};
-use crate::learning::{Objective, ReturnStatistics, Trainer, ValueUnit};
+use crate::learning::{Objective, RELATIVE_ENTROPY, ReturnStatistics, Trainer, ValueUnit, largest_entropy};
 use crate::reinforce::advantage::normalise;
 use crate::reinforce::plackett_luce::{item_log_probs, statistics};
 use candle_core::{DType, Tensor};
@@ -126,7 +126,7 @@ impl Objective for TopKObjective {
         let loss = (&policy_loss + (&value_loss * self.config.vf_coef)?)?;
         let loss = (loss - (&entropy * self.config.ent_coef)?)?;
         let number = |t: &Tensor| -> Result<f64> { Ok(f64::from(t.to_scalar::<f32>()?)) };
-        let metrics = Metrics::from([
+        let mut metrics = Metrics::from([
             ("policy_loss".to_owned(), number(&policy_loss)?),
             ("value_loss".to_owned(), number(&value_loss)?),
             ("entropy".to_owned(), number(&entropy)?),
@@ -134,6 +134,10 @@ impl Objective for TopKObjective {
             ("capped".to_owned(), credit.capped),
             ("multiplier".to_owned(), credit.multiplier),
         ]);
+        let largest = largest_entropy(&batch.obs.mask, size);
+        if largest > 0.0 {
+            metrics.insert(RELATIVE_ENTROPY.to_owned(), number(&entropy)? / largest);
+        }
         Ok((loss, metrics))
     }
 

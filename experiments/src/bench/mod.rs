@@ -8,6 +8,7 @@ mod encoder;
 pub mod memory;
 mod mlp;
 mod rest;
+mod rollout;
 mod training;
 
 pub use compute::{Compute, compute};
@@ -78,7 +79,7 @@ impl Case {
 pub fn cases() -> Vec<Case> {
     let products = Case::new(compute::PRODUCTS, true, compute::products);
     let encoder = encoder::cases().into_iter().chain([products]);
-    encoder.chain(mlp::cases()).chain(rest::cases()).chain(training::cases()).collect()
+    encoder.chain(mlp::cases()).chain(rest::cases()).chain(training::cases()).chain(rollout::cases()).collect()
 }
 
 /// Samples of one case.

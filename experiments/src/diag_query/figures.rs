@@ -108,7 +108,7 @@ impl<'a> Recorded<'a> {
             seeds: self.of(&arm.name).map(&points).filter(|points| !points.is_empty()).collect(),
         };
         let lines: Vec<SeedLines> = arms.into_iter().map(line).filter(|line| !line.seeds.is_empty()).collect();
-        let data = LineChart { x: x.to_owned(), y: y.to_owned(), lines, references };
+        let data = LineChart { x: x.to_owned(), y: y.to_owned(), lines, references, marks: Vec::new() };
         (!data.lines.is_empty()).then(|| Chart {
             name: name.to_owned(),
             title: title.to_owned(),
@@ -169,18 +169,22 @@ impl<'a> Recorded<'a> {
 
     fn utility_by_price(&self) -> Option<Chart> {
         let own = self.trials.iter().find_map(|(.., details)| details.lambda);
-        let own = own.map_or_else(String::new, |lambda| format!(", {lambda}"));
-        self.chart(
+        let told = own.map_or_else(String::new, |lambda| format!(", {lambda}"));
+        let mut chart = self.chart(
             ("utility_by_price", "Utility against the price of questions"),
             &format!(
                 "Mean utility of a test case: 1 for a right diagnosis, −1 for a wrong one, less λ times the cost of its \
-                 questions. Every arm asks as it did at the λ of the study{own}, so its line falls by what its \
+                 questions. Every arm asks as it did at the λ of the study{told}, so its line falls by what its \
                  questions cost."
             ),
             ("λ, price of a cost unit (utility)", "utility of a case"),
             Vec::new(),
             |details| details.utility.clone(),
-        )
+        )?;
+        if let ChartData::Lines(lines) = &mut chart.data {
+            lines.marks.extend(own.map(|lambda| (format!("λ of the study: {lambda}"), lambda)));
+        }
+        Some(chart)
     }
 
     fn calibration(&self) -> Option<Chart> {
@@ -356,6 +360,8 @@ mod tests {
         assert_eq!(lines.lines[2].seeds[1], [(0.0, 0.5), (1.0, 0.851)]);
         assert!(lines.references.len() == 1 && (lines.references[0].1 - 0.902).abs() < 1e-12, "{:?}", lines.references);
         assert!(found.charts[2].caption.contains("at the λ of the study, 0.25, so"), "{}", found.charts[2].caption);
+        let ChartData::Lines(prices) = &found.charts[2].data else { panic!("{:?}", found.charts[2]) };
+        assert_eq!(prices.marks, [("λ of the study: 0.25".to_owned(), 0.25)]);
         let ChartData::Calibration(of) = &found.charts[3].data else { panic!("{:?}", found.charts[3]) };
         assert_eq!(of.iter().map(|r| r.arm.as_str()).collect::<Vec<_>>(), ["ppo", "supervised", "greedy_gain"]);
         let ChartData::Confusion(of) = &found.charts[4].data else { panic!("{:?}", found.charts[4]) };

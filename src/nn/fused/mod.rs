@@ -33,6 +33,7 @@ pub use layer_norm::layer_norm;
 pub use linear::{linear, linear_act};
 pub use lora::linear_lora;
 pub use losses::{bce_with_logits, cross_entropy, log_softmax, softmax};
+pub(in crate::nn) use matmul::transpose_into_panel;
 pub use peak::fma_per_second;
 pub(super) use quantised::dequantise;
 pub use recompute::{Part, recompute};

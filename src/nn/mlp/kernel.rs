@@ -1,13 +1,14 @@
 //! Products of small matrices, blocked for registers.
 
 use super::LANES;
-use crate::nn::fused::threads;
+use crate::nn::fused::{threads, transpose_into_panel};
 use pulp::Simd;
 
-/// Multiply-adds of one product below which everything happens on the calling thread: some 100 µs of one core. A pool
+/// Multiply-adds of one product up to which everything happens on the calling thread: some 150 µs of one core. A pool
 /// wakes in about ten, but a learner of a small network makes several products per update and some thousand updates
-/// per second, and the other cores have actors to run.
-pub const MIN_PARALLEL_WORK: usize = 1 << 22;
+/// per second, and the other cores have actors to run: with batches of 64 through 256 by 256 weights a second thread
+/// made learning slower.
+pub const MIN_PARALLEL_WORK: usize = 1 << 23;
 
 /// Columns of a packed panel: two AVX-512 registers.
 const PANEL: usize = 32;
@@ -69,15 +70,15 @@ pub(super) fn product(out: &mut [f32], start: Start, a: Left, b: Right, size: Si
     if m < PACK_ROWS || b.stride < PACK_STRIDE {
         return run(out, start, a, Panels { data: b.data, stride: b.stride, panel: PANEL }, size);
     }
-    pack.resize(n.div_ceil(PANEL) * PANEL * k, 0.0);
-    for (p, panel) in pack.chunks_exact_mut(k * PANEL).enumerate() {
+    let panels = grown(pack, n.div_ceil(PANEL) * PANEL * k);
+    for (p, panel) in panels.chunks_exact_mut((k * PANEL).max(1)).enumerate() {
         let first = p * PANEL;
         let width = PANEL.min(n - first);
         for (to, from) in panel.chunks_exact_mut(PANEL).zip(b.data.chunks(b.stride)) {
             to[..width].copy_from_slice(&from[first..first + width]);
         }
     }
-    run(out, start, a, Panels { data: pack, stride: PANEL, panel: k * PANEL }, size);
+    run(out, start, a, Panels { data: panels, stride: PANEL, panel: k * PANEL }, size);
 }
 
 /// As [`product`], with the transpose of `b`: element (k, j) of the right factor is at `j·stride + k`.
@@ -91,13 +92,21 @@ pub(super) fn product_transposed(out: &mut [f32], a: Left, b: Right, rows: usize
         return;
     }
     assert!(rows <= n && (rows == 0 || (rows - 1) * b.stride + k <= b.data.len()), "right factor is too short");
-    pack.clear();
-    pack.resize(n.div_ceil(PANEL) * PANEL * k, 0.0);
-    for (p, panel) in pack.chunks_exact_mut(k * PANEL).enumerate() {
+    let panels = grown(pack, n.div_ceil(PANEL) * PANEL * k);
+    for (p, panel) in panels.chunks_exact_mut((k * PANEL).max(1)).enumerate() {
         let first = p * PANEL;
-        transpose(panel, &b.data[(first * b.stride).min(b.data.len())..], b.stride, rows.saturating_sub(first), k);
+        let from = &b.data[(first * b.stride).min(b.data.len())..];
+        transpose_into_panel(panel, PANEL, from, (rows.saturating_sub(first).min(PANEL), b.stride), k);
     }
-    run(out, Start::Zero, a, Panels { data: pack, stride: PANEL, panel: k * PANEL }, size);
+    run(out, Start::Zero, a, Panels { data: panels, stride: PANEL, panel: k * PANEL }, size);
+}
+
+/// The first `len` values; what they are is left open, so that memory that is written anyway need not be cleared.
+pub(super) fn grown(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if memory.len() < len {
+        memory.resize(len, 0.0);
+    }
+    &mut memory[..len]
 }
 
 fn check(out: &[f32], start: Start, a: Left, Size { m, k, n }: Size) {
@@ -107,19 +116,6 @@ fn check(out: &[f32], start: Start, a: Left, Size { m, k, n }: Size) {
     assert!(m == 0 || k == 0 || (m - 1) * a.row + (k - 1) * a.col < a.data.len(), "left factor is too short");
     if let Start::Rows(rows) = start {
         assert!(rows.len() >= n, "first summand of a product is too short");
-    }
-}
-
-/// Row `k` of `panel` becomes column `k` of the first [`PANEL`] of `rows` rows of `from`, in squares that stay in the
-/// first-level cache.
-fn transpose(panel: &mut [f32], from: &[f32], stride: usize, rows: usize, k: usize) {
-    for square in (0..k).step_by(LANES) {
-        let end = (square + LANES).min(k);
-        for (j, row) in from.chunks(stride).take(rows.min(PANEL)).enumerate() {
-            for (i, &x) in row[square..end].iter().enumerate() {
-                panel[(square + i) * PANEL + j] = x;
-            }
-        }
     }
 }
 
@@ -134,7 +130,7 @@ struct Panels<'a> {
 
 fn run(out: &mut [f32], start: Start, a: Left, b: Panels, size: Size) {
     let Size { m, k, n } = size;
-    if m * k * n < MIN_PARALLEL_WORK {
+    if m * k * n <= MIN_PARALLEL_WORK {
         return rows(out, start, a, b, size);
     }
     // Rows are independent, so who computes them changes nothing.

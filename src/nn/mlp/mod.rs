@@ -9,7 +9,7 @@
 //! * Every element of a product is one chain of multiply-adds over the inner dimension, whatever the instruction set,
 //!   the number of rows and the number of threads. So a row of a batch has the same bits as the same row alone: an
 //!   actor that asks about one state and a learner that asks about 256 agree exactly.
-//! * Products below [`MIN_PARALLEL_WORK`] stay on the calling thread.
+//! * Products up to [`MIN_PARALLEL_WORK`] stay on the calling thread.
 //!
 //! `forward` of a 4-64-64-2 network for one state takes well under a microsecond; the figures against PyTorch are
 //! printed by `benches/mlp.rs`.

@@ -1,10 +1,14 @@
 //! Dense layers one after the other, forward and backward.
 
-use super::kernel::{Left, Right, Size, Start, product, product_transposed};
+use super::kernel::{Left, Right, Size, Start, grown, product, product_transposed};
 use super::{Layout, padded};
 use crate::Result;
 use crate::nn::fused::exp::{tanh, vectorized};
 use serde::{Deserialize, Serialize};
+
+/// Outputs up to which the gradient of a layer's weights is computed transposed: its rows are padded to
+/// [`super::LANES`], and most of the work would go into the padding.
+const NARROW: usize = 4;
 
 /// What is applied to every output of a layer. All of them can be differentiated knowing the output alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,10 +47,14 @@ pub struct Trace {
     rows: usize,
     /// Output of each layer, rows padded.
     outputs: Vec<Vec<f32>>,
-    /// Gradient with respect to the output of the layer that is being differentiated, rows padded.
+    /// Gradient with respect to the output of the layer that is being differentiated, rows padded; as many values of it
+    /// as `grad_len` says.
     grad: Vec<f32>,
+    grad_len: usize,
     /// The same for the layer before.
     grad_before: Vec<f32>,
+    /// Gradient of the weights of a narrow layer, transposed.
+    narrow: Vec<f32>,
     pack: Vec<f32>,
 }
 
@@ -151,18 +159,27 @@ impl Stack {
                 None => Left { data: input, row: 1, col: stride },
                 Some(before) => Left { data: &trace.outputs[before], row: 1, col: padded(layer.inputs) },
             };
-            let size = Size { m: layer.inputs, k: rows, n: width };
-            let right = Right { data: grad, stride: width };
-            product(layer.weight_mut(grads), Start::Output, x, right, size, &mut trace.pack);
+            match i.checked_sub(1) {
+                Some(before) if layer.outputs <= NARROW => {
+                    let x = &trace.outputs[before];
+                    layer.add_narrow_gradient(grads, x, grad, rows, (&mut trace.narrow, &mut trace.pack));
+                }
+                _ => {
+                    let size = Size { m: layer.inputs, k: rows, n: width };
+                    let right = Right { data: grad, stride: width };
+                    product(layer.weight_mut(grads), Start::Output, x, right, size, &mut trace.pack);
+                }
+            }
             add_rows(&mut grads[layer.bias..][..width], grad);
             if i > 0 || want_input {
                 let before = padded(layer.inputs);
-                trace.grad_before.resize(rows * before, 0.0);
+                let grad_before = grown(&mut trace.grad_before, rows * before);
                 let left = Left { data: grad, row: width, col: 1 };
                 let weight = Right { data: layer.weight(params), stride: width };
                 let size = Size { m: rows, k: layer.outputs, n: before };
-                product_transposed(&mut trace.grad_before, left, weight, layer.inputs, size, &mut trace.pack);
+                product_transposed(grad_before, left, weight, layer.inputs, size, &mut trace.pack);
                 std::mem::swap(&mut trace.grad, &mut trace.grad_before);
+                trace.grad_len = rows * before;
             }
         }
     }
@@ -175,6 +192,32 @@ impl Dense {
 
     fn weight_mut<'a>(&self, params: &'a mut [f32]) -> &'a mut [f32] {
         &mut params[self.weight..self.weight + self.inputs * padded(self.outputs)]
+    }
+
+    /// Adds to `grads` the gradient of the weights from inputs `x` and the gradient of the outputs, as `xᵀ·grad` but
+    /// transposed: rows of as many values as there are inputs instead of outputs. Each value is the same chain of
+    /// multiply-adds.
+    fn add_narrow_gradient(
+        &self,
+        grads: &mut [f32],
+        x: &[f32],
+        grad: &[f32],
+        rows: usize,
+        (memory, pack): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        let (inputs, width) = (padded(self.inputs), padded(self.outputs));
+        let weight = self.weight_mut(grads);
+        let transposed = grown(memory, self.outputs * inputs);
+        transposed.fill(0.0);
+        for (output, row) in transposed.chunks_exact_mut(inputs).enumerate() {
+            row.iter_mut().zip(weight.iter().skip(output).step_by(width)).for_each(|(to, from)| *to = *from);
+        }
+        let left = Left { data: grad, row: 1, col: width };
+        let size = Size { m: self.outputs, k: rows, n: inputs };
+        product(transposed, Start::Output, left, Right { data: x, stride: inputs }, size, pack);
+        for (output, row) in transposed.chunks_exact(inputs).enumerate() {
+            weight.iter_mut().skip(output).step_by(width).zip(row).for_each(|(to, from)| *to = *from);
+        }
     }
 
     fn bias<'a>(&self, params: &'a [f32]) -> &'a [f32] {
@@ -204,28 +247,28 @@ impl Trace {
     /// # Shapes
     /// `grad` has the rows of [`Trace::output`].
     pub fn add_grad_output(&mut self, grad: &[f32]) {
-        add(&mut self.grad, grad);
+        add(&mut self.grad[..self.grad_len], grad);
     }
 
     /// Where the gradient with respect to the output belongs: `rows` rows of `padded(outputs)`, all zero.
     pub fn grad_output(&mut self) -> &mut [f32] {
-        let len = self.outputs.last().map_or(0, Vec::len);
-        self.grad.clear();
-        self.grad.resize(len, 0.0);
-        &mut self.grad
+        self.grad_len = self.outputs.last().map_or(0, Vec::len);
+        let grad = grown(&mut self.grad, self.grad_len);
+        grad.fill(0.0);
+        grad
     }
 
     /// Whether the gradient with respect to the output is zero everywhere, so that a backward pass would add nothing.
     #[must_use]
     pub fn grad_output_is_zero(&self) -> bool {
-        self.grad.iter().all(|&g| g == 0.0)
+        self.grad_input().iter().all(|&g| g == 0.0)
     }
 
     /// Gradient that is at hand: with respect to the output once it was set, with respect to the input after a backward
     /// pass that was asked for it; rows [`padded`].
     #[must_use]
     pub fn grad_input(&self) -> &[f32] {
-        &self.grad
+        &self.grad[..self.grad_len]
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn together(input: &ReportInput) -> Option<Figure> {
     let title = "Learning curves";
     let y = axis_title(&input.summary.metric);
     let references = input.summary.references.iter().map(|r| (r.name.as_str(), r.score)).collect();
-    let scene = Lines { title, told: title.to_owned(), x: STEPS, y: &y, lines, references }.draw();
+    let scene = Lines { title, told: title.to_owned(), x: STEPS, y: &y, lines, references, marks: Vec::new() }.draw();
     Some(Figure::new("learning_curves", caption(input), scene))
 }
 

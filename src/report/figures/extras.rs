@@ -34,8 +34,9 @@ fn line_chart(input: &ReportInput, title: &str, chart: &LineChart) -> Option<Sce
         return None;
     }
     let references = chart.references.iter().filter(|r| r.1.is_finite()).map(|(name, v)| (name.as_str(), *v)).collect();
+    let marks = chart.marks.iter().map(|(name, place)| (name.as_str(), *place)).collect();
     let told = told(title, chart, &lines);
-    Some(Lines { title, told, x: &chart.x, y: &chart.y, lines, references }.draw())
+    Some(Lines { title, told, x: &chart.x, y: &chart.y, lines, references, marks }.draw())
 }
 
 fn told(title: &str, chart: &LineChart, lines: &[Line]) -> String {
@@ -45,6 +46,9 @@ fn told(title: &str, chart: &LineChart, lines: &[Line]) -> String {
             let (from, to) = (short(first.iqm), short(last.iqm));
             told.push_str(&format!(" {}: {from} at {}, {to} at {}.", line.name, first.x, last.x));
         }
+    }
+    for (name, place) in &chart.marks {
+        told.push_str(&format!(" Marked: {name} at {}.", short(*place)));
     }
     for (name, value) in &chart.references {
         told.push_str(&format!(" {name}: {}.", short(*value)));

@@ -31,6 +31,8 @@ pub(super) struct Lines<'a> {
     pub y: &'a str,
     pub lines: Vec<Line<'a>>,
     pub references: Vec<(&'a str, f64)>,
+    /// Places on the horizontal axis.
+    pub marks: Vec<(&'a str, f64)>,
 }
 
 impl Lines<'_> {
@@ -61,6 +63,14 @@ impl Lines<'_> {
         for (_, value) in self.references.iter().filter(|(_, value)| y.shows(*value)) {
             let height = y.at(*value);
             scene.line([(frame.left, height), (frame.right, height)], Color::GREY, 1.25, &[2.0, 4.0]);
+        }
+        for (name, value) in self.marks.iter().filter(|(_, value)| x.shows(*value)) {
+            let place = x.at(*value);
+            scene.line([(place, frame.top), (place, frame.bottom)], Color::GREY, 1.25, &[6.0, 4.0]);
+            // On the side with more room.
+            let left = place < (frame.left + frame.right) / 2.0;
+            let (at, anchor) = if left { (place + 6.0, Anchor::Start) } else { (place - 6.0, Anchor::End) };
+            scene.text(Text::new((at, frame.top + 12.0), *name, LABEL_SIZE).anchor(anchor).color(Color::GREY));
         }
         for line in lines {
             draw_band(&mut scene, line, &x, &y, if with_seeds { 0.16 } else { 0.11 });

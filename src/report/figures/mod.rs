@@ -223,11 +223,18 @@ mod tests {
         let areas = figures[0].scene.shapes.iter().filter(|shape| matches!(shape, Shape::Area { .. })).count();
         assert_eq!(areas, 2);
         let shown: Vec<&str> = texts(&figures[0].scene).iter().map(|text| text.text.as_str()).collect();
-        for expected in ["q_learning", "sarsa", "all findings known", "questions", "accuracy (share of cases)", "8"] {
+        for expected in
+            ["q_learning", "sarsa", "all findings known", "questions", "accuracy (share of cases)", "8", "as studied"]
+        {
             assert!(shown.contains(&expected), "{expected}: {shown:?}");
         }
-        input.extras.charts[0].data =
-            ChartData::Lines(LineChart { x: "x".into(), y: "y".into(), lines: vec![], references: vec![] });
+        input.extras.charts[0].data = ChartData::Lines(LineChart {
+            x: "x".into(),
+            y: "y".into(),
+            lines: vec![],
+            references: vec![],
+            marks: vec![],
+        });
         assert_eq!(extra(&input).len(), 2, "nothing measured gives no chart");
     }
 

@@ -1,6 +1,7 @@
 //! The runner whose actor threads do not wait for the learner.
 
 use super::super::config::RunnerConfig;
+use super::super::patience::Patience;
 use super::super::record::EpisodeRecord;
 use super::super::runner::{common_spec, make_shards};
 use super::super::shard::{Shard, ShardRound, ShardState};
@@ -90,6 +91,7 @@ pub struct FreeRunner<E: Env> {
     waiting: BTreeMap<u64, Vec<Option<Delivered<E>>>>,
     /// Version and checksum of the generations that may still act.
     published: BTreeMap<u64, (u64, String)>,
+    patience: Patience,
     broken: bool,
 }
 
@@ -148,6 +150,7 @@ impl<E: Env + 'static> FreeRunner<E> {
             threads: None,
             waiting: BTreeMap::new(),
             published: BTreeMap::new(),
+            patience: Patience::default(),
             broken: false,
         })
     }
@@ -327,7 +330,11 @@ impl<E: Env + 'static> FreeRunner<E> {
     fn next_delivery(&self) -> Result<Delivery<E>> {
         let gone = || Error::Actor { actor: 0, message: "all actor threads have ended".to_owned() };
         let deliveries = self.threads.as_ref().and_then(|t| t.deliveries.as_ref()).ok_or_else(gone)?;
-        deliveries.recv().map_err(|_| gone())
+        let missing = || {
+            let row = self.waiting.get(&self.round);
+            (0..self.config.num_shards()).filter(|&shard| row.is_none_or(|row| row[shard].is_none())).collect()
+        };
+        self.patience.receive(deliveries, missing).map_err(|_| gone())
     }
 
     fn take(&mut self, delivery: Delivery<E>) -> Result<()> {

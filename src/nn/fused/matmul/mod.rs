@@ -151,6 +151,35 @@ pub(super) unsafe fn matmul_here(out: *mut f32, stride: usize, a: Matrix, b: Mat
     unsafe { product(Kernel::best(), target, a, b, scale, 1) };
 }
 
+/// Rows `0..rows` of `source`, `stride` apart and `depth` long, as columns: `panel[p·width + r] = source[r·stride + p]`. The
+/// rest of each row of `width` values becomes zero.
+///
+/// # Panics
+/// If `width` is not a multiple of eight, there are more rows than that, or a slice is too short.
+pub(in crate::nn) fn transpose_into_panel(
+    panel: &mut [f32],
+    width: usize,
+    source: &[f32],
+    (rows, stride): (usize, usize),
+    depth: usize,
+) {
+    assert!(width.is_multiple_of(8) && rows <= width && depth * width <= panel.len(), "a panel is too small");
+    assert!(rows == 0 || depth == 0 || (rows - 1) * stride + depth <= source.len(), "source of a panel is too short");
+    #[cfg(target_arch = "x86_64")]
+    if Kernel::best() != Kernel::Portable {
+        // SAFETY: the other kernels need AVX2, and the asserts above bound both sides.
+        return unsafe {
+            pack::transpose(panel.as_mut_ptr(), width, source.as_ptr(), (rows, stride), depth);
+        };
+    }
+    panel[..depth * width].fill(0.0);
+    for (r, row) in source.chunks(stride).take(rows).enumerate() {
+        for (p, &x) in row[..depth].iter().enumerate() {
+            panel[p * width + r] = x;
+        }
+    }
+}
+
 /// Where a product goes.
 #[derive(Clone, Copy)]
 struct Target {

@@ -72,8 +72,18 @@ unsafe fn gather(
     }
 }
 
+/// Writes `panel[p·width + r] = source[r·stride + p]`, as [`pack`] does; `width` is a multiple of eight.
+///
+/// # Safety
+/// As [`pack`].
 #[target_feature(enable = "avx2")]
-unsafe fn transpose(panel: *mut f32, width: usize, source: *const f32, (count, stride): (usize, usize), depth: usize) {
+pub(super) unsafe fn transpose(
+    panel: *mut f32,
+    width: usize,
+    source: *const f32,
+    (count, stride): (usize, usize),
+    depth: usize,
+) {
     let whole = depth / 8 * 8;
     for r in (0..width).step_by(8) {
         let rows = count.saturating_sub(r).min(8);
