@@ -2,6 +2,7 @@
 
 use super::guards::Guards;
 use super::texts::{TEXT_MEAN, TEXT_STD};
+use candle_core::Tensor;
 use retune::Result;
 use retune::agent::{Learner, Ledger, Metrics, Rollout, Snapshot, Stop};
 use retune::env::TextId;
@@ -55,14 +56,16 @@ impl<L> DerefMut for Guarded<L> {
     }
 }
 
-fn is_trained(name: &str) -> bool {
-    !name.starts_with(ACTOR) && name != TEXT_MEAN && name != TEXT_STD
+/// Whether a published tensor must move. Single numbers need not: the bias of a score cancels in a softmax over candidates,
+/// and were nothing to train its layer, the weights would stand still as well.
+fn must_move(name: &str, tensor: &Tensor) -> bool {
+    !name.starts_with(ACTOR) && name != TEXT_MEAN && name != TEXT_STD && tensor.elem_count() > 1
 }
 
 impl<O, A, L: Learner<O, A>> Learner<O, A> for Guarded<L> {
     fn snapshot(&mut self, texts: &[TextId]) -> Result<Arc<Snapshot>> {
         let snapshot = self.learner.snapshot(texts)?;
-        let trained = snapshot.params.iter().filter(|(name, _)| is_trained(name));
+        let trained = snapshot.params.iter().filter(|(name, tensor)| must_move(name, tensor));
         self.guards.parameters(self.learner.ledger().updates, trained)?;
         Ok(snapshot)
     }
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
     use crate::testing::build;
     use crate::{AgentConfig, AgentKind};
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
     use retune::agent::{Segment, Transition};
     use retune::env::{Env, Status};
     use retune::rng::Seed;
@@ -149,13 +152,14 @@ mod tests {
         }
     }
 
-    fn number(x: f32) -> Tensor {
-        Tensor::new(&[x], &Device::Cpu).unwrap()
+    fn tensor(x: f32) -> Tensor {
+        Tensor::new(&[x, x], &Device::Cpu).unwrap()
     }
 
     fn learner(metrics: &[(&str, f64)]) -> Guarded<Fake> {
         let names = ["weight", "actor.epsilon", TEXT_MEAN, TEXT_STD];
-        let params = names.iter().map(|name| ((*name).to_owned(), number(1.0))).collect();
+        let mut params: BTreeMap<_, _> = names.iter().map(|name| ((*name).to_owned(), tensor(1.0))).collect();
+        params.insert("bias".to_owned(), Tensor::new(&[0f32], &Device::Cpu).unwrap());
         let metrics = metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         Guarded::new(Fake { params, metrics, updates: 0 }, 0.9, 0.5)
     }
@@ -178,7 +182,7 @@ mod tests {
         learner.snapshot(&[]).unwrap();
         learner.learn(rollout(-2.0), &Stop::new()).unwrap();
         if moves {
-            learner.params.insert("weight".to_owned(), number(2.0));
+            learner.params.insert("weight".to_owned(), tensor(2.0));
         }
         learner.snapshot(&[]).unwrap();
         learner.guards.given().map(str::to_owned).collect()

@@ -46,8 +46,8 @@ fn make_ppo(setup: &Setup<'_>) -> retune::Result<Trained> {
 }
 
 fn make_dqn(setup: &Setup<'_>) -> retune::Result<Trained> {
-    // That of the RL Zoo is 2.3e-3, which does not solve the task on every seed.
-    let optimizer = AdamConfig { learning_rate: 1e-3, ..DqnConfig::default().net.optimizer };
+    // With the RL Zoo's 2.3e-3, one-step targets and rarer targets some seeds do not solve the task within the budget.
+    let optimizer = AdamConfig { learning_rate: 1.5e-3, ..DqnConfig::default().net.optimizer };
     let config = DqnConfig {
         learning_rate_end: 0.0,
         n_step: 3,
@@ -55,7 +55,7 @@ fn make_dqn(setup: &Setup<'_>) -> retune::Result<Trained> {
         batch_size: 64,
         train_freq: 256,
         gradient_steps: 128,
-        target_network: TargetNetwork::Hard { updates: 10 },
+        target_network: TargetNetwork::Hard { updates: 50 },
         exploration: Exploration { initial_eps: 1.0, final_eps: 0.04, fraction: 0.16 },
         net: NetConfig { hidden: vec![256, 256], optimizer, ..DqnConfig::default().net },
         ..DqnConfig::default()

@@ -60,6 +60,7 @@ impl Table {
                 read("data.test_dialogues", &data.test_dialogues)?
             };
             if !data.test_dialogues.is_empty() {
+                files.add("test_dialogues", &test);
                 named.push((data.test_dialogues.as_str(), test.as_slice()));
             }
             let dialogues = read_dialogues(&named)?;

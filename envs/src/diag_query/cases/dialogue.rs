@@ -19,6 +19,12 @@ struct Record {
     label: String,
 }
 
+impl Record {
+    fn is_empty(&self) -> bool {
+        self.exp_sxs.is_empty() && self.imp_sxs.is_empty()
+    }
+}
+
 /// Dialogues with names numbered: symptoms and diseases in name order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dialogues {
@@ -35,7 +41,8 @@ pub struct Dialogues {
 ///
 /// # Errors
 /// [`EnvError::Data`] naming the file and the record: not JSON of that form, a value other than "0", "1" or "2", a
-/// symptom with different values in both parts, no symptom at all.
+/// symptom with different values in both parts, a file without any symptom. Single records without symptoms are in the
+/// published data: they are kept, and counted in a warning.
 pub fn read_dialogues(files: &[(&str, &[u8])]) -> Result<Dialogues, EnvError> {
     let mut read = Vec::with_capacity(files.len());
     for (file, bytes) in files {
@@ -46,6 +53,14 @@ pub fn read_dialogues(files: &[(&str, &[u8])]) -> Result<Dialogues, EnvError> {
         if records.is_empty() {
             let message = "no dialogues, expected at least one".to_owned();
             return Err(EnvError::Data { file: (*file).to_owned(), message });
+        }
+        let empty: Vec<usize> = (1..=records.len()).filter(|&i| records[i - 1].is_empty()).collect();
+        if empty.len() == records.len() {
+            let message = "no record has symptoms, expected some in exp_sxs or imp_sxs".to_owned();
+            return Err(EnvError::Data { file: (*file).to_owned(), message });
+        }
+        if let Some(first) = empty.first() {
+            tracing::warn!("{file}: {} records have no symptoms, the first of them is record {first}", empty.len());
         }
         read.push((*file, records));
     }
@@ -92,9 +107,6 @@ impl Dialogues {
                     given.push(at);
                 }
             }
-        }
-        if record.exp_sxs.is_empty() && record.imp_sxs.is_empty() {
-            return Err("no symptoms, expected at least one".to_owned());
         }
         let diagnosis = self.diseases.binary_search(&record.label);
         Ok(Case { diagnosis: diagnosis.map_err(|_| "the label is not numbered".to_owned())?, findings, given })

@@ -4,6 +4,7 @@ use crate::diag_query::baselines::{GreedyGain, Task};
 use crate::diag_query::composite::{Composite, CompositeModel};
 use crate::diag_query::env::{DiagQuery, DiagQueryConfig, Initial, View};
 use crate::diag_query::model::Model;
+use crate::diag_query::problem::Case;
 use proptest::prelude::*;
 use retune::env::Env;
 use retune::env::check::{CandidateSampler, CheckConfig, check_env};
@@ -196,6 +197,15 @@ fn dialogues_give_what_was_volunteered() {
     assert!(env.case().unwrap().given.iter().all(|&i| !obs.mask[i]));
 }
 
+/// The published DXY data have such records.
+#[test]
+fn a_patient_who_said_nothing_is_a_case() {
+    let text =
+        r#"[{"exp_sxs": {"a": "1"}, "imp_sxs": {}, "label": "x"}, {"exp_sxs": {}, "imp_sxs": {}, "label": "y"}]"#;
+    let read = read_dialogues(&[("t.json", text.as_bytes())]).unwrap();
+    assert_eq!(read.files[0][1], Case { diagnosis: 1, findings: vec![None], given: Vec::new() });
+}
+
 #[test]
 fn bad_dialogues_are_refused() {
     let read = |text: &str| message(read_dialogues(&[("t.json", text.as_bytes())]));
@@ -204,7 +214,7 @@ fn bad_dialogues_are_refused() {
         ("[]", "no dialogues"),
         (r#"[{"pid": 7, "exp_sxs": {"a": "1"}, "imp_sxs": {"a": "0"}, "label": "x"}]"#, "pid 7"),
         (r#"[{"exp_sxs": {"a": "3"}, "imp_sxs": {}, "label": "x"}]"#, "exp_sxs.a = 3"),
-        (r#"[{"exp_sxs": {}, "imp_sxs": {}, "label": "x"}]"#, "no symptoms"),
+        (r#"[{"exp_sxs": {}, "imp_sxs": {}, "label": "x"}]"#, "t.json: no record has symptoms"),
         (r#"[{"exp_sxs": {"a": "1"}, "imp_sxs": {}}]"#, "missing field `label`"),
     ] {
         let found = read(text);

@@ -11,7 +11,7 @@ use retune::env::{CandidateObs, CandidateSpec, Feedback, HistoryEvent, ItemOutco
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// Numbers of an event in the history: 1 if the finding was given from the start, 0 if it was asked.
+/// Numbers of an event in the history: 1 if the finding was asked, 0 if it was given from the start.
 const HISTORY_DIM: usize = 1;
 
 /// Numbers of a candidate in [`View::Candidates`]: 1 for a question; its gain in bits, or the probability of a diagnosis;
@@ -232,7 +232,7 @@ impl Encoder {
         let first = self.answer_texts[asked.finding];
         let next = self.answer_texts.get(asked.finding + 1).copied().unwrap_or(self.num_texts);
         let text = TextId(self.first_text + asked.reply.map_or(next - 1, |state| first + state as u32));
-        HistoryEvent { text: Some(text), features: vec![f32::from(u8::from(asked.given))] }
+        HistoryEvent { text: Some(text), features: vec![f32::from(u8::from(!asked.given))] }
     }
 
     fn vector(&self, rules: &Rules, episode: &Episode) -> Vec<f32> {
