@@ -132,7 +132,7 @@ fn seconds_until_solved(
     make: impl Fn(&Setup<'_>) -> retune::Result<Trained>,
 ) -> Result<Timing> {
     let (began, mut samples) = (Instant::now(), Vec::new());
-    while samples.is_empty() || began.elapsed() < BUDGET {
+    while samples.len() < 3 || began.elapsed() < BUDGET {
         let mut training = Training::new(config, env_steps, samples.len() as u64, &make)?;
         let (mut done, mut spent) = (0, Duration::ZERO);
         while done < env_steps {
