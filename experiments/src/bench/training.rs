@@ -124,7 +124,7 @@ fn steps_per_second(
 }
 
 /// Seconds of training, evaluation left out, until [`EVAL_EPISODES`] episodes bring [`SOLVED`] on average, looked at every
-/// [`EVAL_EVERY`] env steps; a sample for each of the root seeds 0, 1, … until the time of a case is used up. A seed that
+/// [`EVAL_EVERY`] env steps; a sample for each of the root seeds 0, 1, …, at least three. A seed that
 /// does not come so far counts the time of its whole budget.
 fn seconds_until_solved(
     config: &RunnerConfig,
