@@ -1,5 +1,5 @@
 use super::*;
-use crate::learning::LearningConfig;
+use crate::learning::{Guards, LearningConfig};
 use crate::net::NetConfig;
 use crate::policy_gradient::tests::Match;
 use crate::testing::{DynAgent, go_on, runner, score, setup, train};
@@ -36,6 +36,10 @@ fn it_learns_to_answer_what_it_is_shown() {
     for seed in [1, 2] {
         let mut agent = agent(&config(), seed);
         let metrics = train(agent.as_mut(), |_| Match::new(), &RUNNER, Seed::root(seed), 60);
+        // Two of three candidates are legal: ln 2 is the most.
+        let left = metrics["relative_entropy"];
+        assert!((left - metrics["entropy"] / 2f64.ln()).abs() < 1e-9, "{metrics:?}");
+        assert!(bits(agent.as_mut()).get::<Guards>("a/guards").is_ok());
         let (after, _) = score(agent.as_mut(), |_| Match::new(), 200);
         assert!(after > 2.95, "seed {seed}: {after} of 3, {metrics:?}");
     }

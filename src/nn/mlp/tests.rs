@@ -169,6 +169,27 @@ fn a_row_has_the_same_bits_in_any_batch_and_with_any_number_of_threads() {
     }
 }
 
+/// Up to four outputs the gradient of the last weights is computed transposed, with five it is not.
+#[test]
+fn gradients_of_narrow_layers_have_the_bits_of_wide_ones() {
+    let (narrow, mut wide) = (net(&[3, 40, 4], Activation::Tanh), net(&[3, 40, 5], Activation::Tanh));
+    for (from, to) in narrow.layout.blocks().iter().zip(wide.layout.blocks()) {
+        let values = from.read(&narrow.params);
+        let cols = |row: &[f32]| (0..to.cols).map(|c| row.get(c).copied().unwrap_or(0.5)).collect::<Vec<f32>>();
+        let values: Vec<f32> = values.chunks(from.cols).flat_map(cols).collect();
+        to.write(&mut wide.params, &values).unwrap();
+    }
+    let mut rng = Seed::root(6).rng();
+    let (rows, x) = (37, normals(37 * 3, &mut rng));
+    let weight = normals(rows * 4, &mut rng);
+    let with_fifth: Vec<f32> = weight.chunks(4).flat_map(|row| [row, &[0.25]].concat()).collect();
+    let (ours, theirs) = (gradients(&narrow, &x, &weight, rows).0, gradients(&wide, &x, &with_fifth, rows).0);
+    let block = |net: &Net| net.layout.block("l1.weight").unwrap().clone();
+    let (ours, theirs) = (block(&narrow).read(&ours), block(&wide).read(&theirs));
+    let theirs: Vec<f32> = theirs.chunks(5).flat_map(|row| row[..4].to_vec()).collect();
+    assert!(ours.iter().any(|&g| g != 0.0) && ours == theirs);
+}
+
 #[test]
 fn a_trace_can_be_reused_for_smaller_and_larger_batches() {
     let net = net(&[4, 20, 2], Activation::Tanh);
