@@ -49,8 +49,9 @@ impl Channel {
         self.confusion.iter().all(Option::is_none).then_some(self.noise)
     }
 
-    /// Whether every answer is the true state.
-    fn is_exact(&self, finding: usize) -> bool {
+    /// Whether every answer about a finding is its true state or `unknown`.
+    #[must_use]
+    pub fn is_exact(&self, finding: usize) -> bool {
         self.noise == 0.0 && !matches!(self.confusion.get(finding), Some(Some(_)))
     }
 }

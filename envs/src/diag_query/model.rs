@@ -1,6 +1,6 @@
 //! What is believed about a patient: a model of the findings given the diagnosis, and a belief that follows answers.
 
-use super::gain::Channel;
+use super::gain::{Channel, entropy_bits};
 use super::inference::{Calibration, InferenceError, LaneTables, Scope, Tree, normalise};
 use super::network::Network;
 use std::fmt::Debug;
@@ -79,7 +79,9 @@ impl NetworkModel {
         let local: Vec<usize> = findings.iter().map(|&f| tree.local[f].expect("findings are kept")).collect();
         let mut calibration = Calibration::new(Arc::new(tree));
         calibration.settle();
-        let start = NetworkBelief::new(calibration, local)?;
+        let mut start = NetworkBelief::new(calibration, local)?;
+        // So that no episode has to compute what holds before its first answer.
+        (0..findings.len()).for_each(|finding| _ = start.settled(finding));
         Ok(Self { class, findings: findings.to_vec(), states, start })
     }
 
@@ -116,8 +118,34 @@ impl Model for NetworkModel {
     }
 }
 
-/// Conditionals of a finding and the version of the evidence they belong to.
-type Known = Option<(u64, Vec<f64>)>;
+/// What is known about a finding under the evidence of one version.
+#[derive(Clone)]
+struct Known {
+    version: u64,
+    /// P(state | diagnosis, answers), `[states, classes]`.
+    table: Vec<f64>,
+    /// Entropy of the state under each diagnosis, bits, `[classes]`.
+    spread: Vec<f64>,
+}
+
+impl Known {
+    fn new(version: u64, mut table: Vec<f64>, classes: usize) -> Self {
+        normalise_lanes(&mut table, classes);
+        let mut spread = vec![0.0; classes];
+        for row in table.chunks(classes) {
+            let lanes = spread.iter_mut().zip(row).filter(|(_, q)| **q > 0.0);
+            lanes.for_each(|(h, q)| *h -= q * q.log2());
+        }
+        Self { version, table, spread }
+    }
+
+    /// The gain of the true state: its entropy less what is left of that under the diagnoses, bits, at least 0.
+    fn gain(&self, posterior: &[f64]) -> f64 {
+        let dot = |row: &[f64]| row.iter().zip(posterior).map(|(q, p)| q * p).sum::<f64>();
+        let answers: Vec<f64> = self.table.chunks(posterior.len()).map(dot).collect();
+        (entropy_bits(&answers) - dot(&self.spread)).max(0.0)
+    }
+}
 
 #[derive(Clone)]
 struct NetworkBelief {
@@ -126,12 +154,13 @@ struct NetworkBelief {
     local: Arc<[usize]>,
     posterior: Vec<f64>,
     log_evidence: f64,
-    known: Vec<Known>,
+    /// Per finding. Shared, so that clones cost little.
+    known: Vec<Option<Arc<Known>>>,
 }
 
 impl NetworkBelief {
     fn new(calibration: Calibration, local: Vec<usize>) -> Result<Self, InferenceError> {
-        let known: Vec<Known> = vec![None; local.len()];
+        let known = vec![None; local.len()];
         let mut made = Self { calibration, local: local.into(), posterior: Vec::new(), log_evidence: 0.0, known };
         made.update()?;
         Ok(made)
@@ -142,6 +171,26 @@ impl NetworkBelief {
         self.log_evidence = normalise(&mut lanes)? + log_scale;
         self.posterior = lanes;
         Ok(())
+    }
+
+    /// What is known about a finding under the evidence as it is.
+    fn settled(&mut self, finding: usize) -> &Known {
+        let v = self.local[finding];
+        let version = self.calibration.version(v);
+        if self.known[finding].as_ref().is_none_or(|known| known.version != version) {
+            // One clique answers for all findings that live there.
+            let tree = self.calibration.tree();
+            let (home, lanes) = (tree.home[v], tree.lanes);
+            let together: Vec<(usize, usize)> =
+                self.local.iter().copied().enumerate().filter(|(_, u)| tree.home[*u] == home).collect();
+            let variables: Vec<usize> = together.iter().map(|(_, u)| *u).collect();
+            let known = &mut self.known;
+            self.calibration.marginals(&variables, |u, table| {
+                let (finding, _) = together.iter().find(|(_, w)| *w == u).expect("only these were asked for");
+                known[*finding] = Some(Arc::new(Known::new(version, table.to_vec(), lanes)));
+            });
+        }
+        self.known[finding].as_ref().expect("it was just computed")
     }
 }
 
@@ -166,24 +215,17 @@ impl Belief for NetworkBelief {
     }
 
     fn conditionals(&mut self, finding: usize) -> &[f64] {
-        let v = self.local[finding];
-        let version = self.calibration.version(v);
-        if self.known[finding].as_ref().is_none_or(|(of, _)| *of != version) {
-            // One clique answers for all findings that live there.
-            let tree = self.calibration.tree();
-            let home = tree.home[v];
-            let together: Vec<(usize, usize)> =
-                self.local.iter().copied().enumerate().filter(|(_, u)| tree.home[*u] == home).collect();
-            let variables: Vec<usize> = together.iter().map(|(_, u)| *u).collect();
-            let (known, lanes) = (&mut self.known, self.posterior.len());
-            self.calibration.marginals(&variables, |u, table| {
-                let (finding, _) = together.iter().find(|(_, w)| *w == u).expect("only these were asked for");
-                let mut table = table.to_vec();
-                normalise_lanes(&mut table, lanes);
-                known[*finding] = Some((version, table));
-            });
+        &self.settled(finding).table
+    }
+
+    fn gains(&mut self, channel: &Channel, findings: &[usize]) -> Option<Vec<f64>> {
+        if findings.iter().any(|&f| !channel.is_exact(f)) {
+            return None;
         }
-        &self.known[finding].as_ref().expect("it was just computed").1
+        let posterior = std::mem::take(&mut self.posterior);
+        let gains = findings.iter().map(|&f| (1.0 - channel.missing) * self.settled(f).gain(&posterior)).collect();
+        self.posterior = posterior;
+        Some(gains)
     }
 
     fn boxed(&self) -> Box<dyn Belief> {

@@ -33,6 +33,17 @@ pub(super) enum Start<'a> {
     Output,
 }
 
+/// What happens to a sum before it is stored: while it is in a register, that costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End<'a> {
+    /// Nothing.
+    Keep,
+    /// Negative sums become 0. NaN stays NaN.
+    Relu,
+    /// Sums become 0 where the output of a rectifier, laid out as the result, is not above 0.
+    ReluSlope(&'a [f32]),
+}
+
 /// A left factor: element (i, k) at `i·row + k·col`, so that a transpose costs nothing. One of the two is 1.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left<'a> {
@@ -56,19 +67,19 @@ pub(super) struct Size {
     pub n: usize,
 }
 
-/// Writes `start + a·b` to `out`, whose rows are `n` apart. `pack` is memory to work in.
+/// Writes `end(start + a·b)` to `out`, whose rows are `n` apart. `pack` is memory to work in.
 ///
 /// # Panics
 /// If a factor or the output is too short for the sizes.
-pub(super) fn product(out: &mut [f32], start: Start, a: Left, b: Right, size: Size, pack: &mut Vec<f32>) {
+pub(super) fn product(out: &mut [f32], (start, end): (Start, End), a: Left, b: Right, size: Size, pack: &mut Vec<f32>) {
     let Size { m, k, n } = size;
-    check(out, start, a, size);
+    check(out, (start, end), a, size);
     if m == 0 || n == 0 {
         return;
     }
     assert!(k == 0 || (k - 1) * b.stride + n <= b.data.len(), "right factor of a product is too short");
     if m < PACK_ROWS || b.stride < PACK_STRIDE {
-        return run(out, start, a, Panels { data: b.data, stride: b.stride, panel: PANEL }, size);
+        return run(out, (start, end), a, Panels { data: b.data, stride: b.stride, panel: PANEL }, size);
     }
     let panels = grown(pack, n.div_ceil(PANEL) * PANEL * k);
     for (p, panel) in panels.chunks_exact_mut((k * PANEL).max(1)).enumerate() {
@@ -78,16 +89,23 @@ pub(super) fn product(out: &mut [f32], start: Start, a: Left, b: Right, size: Si
             to[..width].copy_from_slice(&from[first..first + width]);
         }
     }
-    run(out, start, a, Panels { data: panels, stride: PANEL, panel: k * PANEL }, size);
+    run(out, (start, end), a, Panels { data: panels, stride: PANEL, panel: k * PANEL }, size);
 }
 
-/// As [`product`], with the transpose of `b`: element (k, j) of the right factor is at `j·stride + k`.
+/// As [`product`] added to nothing, with the transpose of `b`: element (k, j) of the right factor is at `j·stride + k`.
 ///
 /// # Shapes
-/// `b` has `rows` rows; columns of the result from `rows` on are zero plus `start`.
-pub(super) fn product_transposed(out: &mut [f32], a: Left, b: Right, rows: usize, size: Size, pack: &mut Vec<f32>) {
+/// `b` has `rows` rows; columns of the result from `rows` on are zero.
+pub(super) fn product_transposed(
+    out: &mut [f32],
+    end: End,
+    a: Left,
+    (b, rows): (Right, usize),
+    size: Size,
+    pack: &mut Vec<f32>,
+) {
     let Size { m, k, n } = size;
-    check(out, Start::Zero, a, size);
+    check(out, (Start::Zero, end), a, size);
     if m == 0 || n == 0 {
         return;
     }
@@ -98,7 +116,7 @@ pub(super) fn product_transposed(out: &mut [f32], a: Left, b: Right, rows: usize
         let from = &b.data[(first * b.stride).min(b.data.len())..];
         transpose_into_panel(panel, PANEL, from, (rows.saturating_sub(first).min(PANEL), b.stride), k);
     }
-    run(out, Start::Zero, a, Panels { data: panels, stride: PANEL, panel: k * PANEL }, size);
+    run(out, (Start::Zero, end), a, Panels { data: panels, stride: PANEL, panel: k * PANEL }, size);
 }
 
 /// The first `len` values; what they are is left open, so that memory that is written anyway need not be cleared.
@@ -109,13 +127,16 @@ pub(super) fn grown(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut memory[..len]
 }
 
-fn check(out: &[f32], start: Start, a: Left, Size { m, k, n }: Size) {
+fn check(out: &[f32], (start, end): (Start, End), a: Left, Size { m, k, n }: Size) {
     assert!(n.is_multiple_of(LANES), "columns of a product are padded");
     assert!(out.len() >= m * n, "output of a product is too short");
     assert!(a.row == 1 || a.col == 1, "one index of a left factor is contiguous");
     assert!(m == 0 || k == 0 || (m - 1) * a.row + (k - 1) * a.col < a.data.len(), "left factor is too short");
     if let Start::Rows(rows) = start {
         assert!(rows.len() >= n, "first summand of a product is too short");
+    }
+    if let End::ReluSlope(y) = end {
+        assert!(y.len() >= m * n, "outputs of a rectifier are too few");
     }
 }
 
@@ -128,20 +149,24 @@ struct Panels<'a> {
     panel: usize,
 }
 
-fn run(out: &mut [f32], start: Start, a: Left, b: Panels, size: Size) {
+fn run(out: &mut [f32], (start, end): (Start, End), a: Left, b: Panels, size: Size) {
     let Size { m, k, n } = size;
     if m * k * n <= MIN_PARALLEL_WORK {
-        return rows(out, start, a, b, size);
+        return rows(out, (start, end), a, b, size);
     }
     // Rows are independent, so who computes them changes nothing.
     threads::for_each_chunk(&mut out[..m * n], TASK_ROWS * n, m * k * n, |i, out| {
         let a = Left { data: &a.data[i * TASK_ROWS * a.row..], ..a };
-        rows(out, start, a, b, Size { m: out.len() / n, ..size });
+        let end = match end {
+            End::ReluSlope(y) => End::ReluSlope(&y[i * TASK_ROWS * n..]),
+            other => other,
+        };
+        rows(out, (start, end), a, b, Size { m: out.len() / n, ..size });
     });
 }
 
-fn rows(out: &mut [f32], start: Start, a: Left, b: Panels, size: Size) {
-    pulp::Arch::new().dispatch(Task { out, start, a, b, size });
+fn rows(out: &mut [f32], (start, end): (Start, End), a: Left, b: Panels, size: Size) {
+    pulp::Arch::new().dispatch(Task { out, start, end, a, b, size });
 }
 
 /// A product on one thread.
@@ -154,6 +179,7 @@ fn rows(out: &mut [f32], start: Start, a: Left, b: Panels, size: Size) {
 struct Task<'a> {
     out: &'a mut [f32],
     start: Start<'a>,
+    end: End<'a>,
     a: Left<'a>,
     b: Panels<'a>,
     size: Size,
@@ -252,6 +278,35 @@ impl Task<'_> {
             }
             a = a.wrapping_add(self.a.col);
             b = b.wrapping_add(self.b.stride);
+        }
+        let zero = simd.splat_f32s(0.0);
+        match self.end {
+            End::Keep => {}
+            End::Relu => {
+                let mut r = 0;
+                while r < MR {
+                    let mut v = 0;
+                    while v < NV {
+                        let sum = sums[r][v];
+                        sums[r][v] = simd.select_f32s(simd.less_than_f32s(sum, zero), zero, sum);
+                        v = v.wrapping_add(1);
+                    }
+                    r = r.wrapping_add(1);
+                }
+            }
+            End::ReluSlope(y) => {
+                let mut r = 0;
+                while r < MR {
+                    let y = registers::<S, NV>(simd, &y[(i + r) * n + j..][..width]);
+                    let mut v = 0;
+                    while v < NV {
+                        let above = simd.less_than_f32s(zero, y[v]);
+                        sums[r][v] = simd.select_f32s(above, sums[r][v], zero);
+                        v = v.wrapping_add(1);
+                    }
+                    r = r.wrapping_add(1);
+                }
+            }
         }
         let mut r = 0;
         while r < MR {

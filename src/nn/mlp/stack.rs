@@ -1,6 +1,6 @@
 //! Dense layers one after the other, forward and backward.
 
-use super::kernel::{Left, Right, Size, Start, grown, product, product_transposed};
+use super::kernel::{End, Left, Right, Size, Start, grown, product, product_transposed};
 use super::{Layout, padded};
 use crate::Result;
 use crate::nn::fused::exp::{tanh, vectorized};
@@ -127,8 +127,11 @@ impl Stack {
             out.resize(rows * width, 0.0);
             let weight = Right { data: layer.weight(params), stride: width };
             let size = Size { m: rows, k: layer.inputs, n: width };
-            product(out, Start::Rows(layer.bias(params)), a, weight, size, &mut trace.pack);
-            apply(layer.act, out);
+            let end = if layer.act == Activation::Relu { End::Relu } else { End::Keep };
+            product(out, (Start::Rows(layer.bias(params)), end), a, weight, size, &mut trace.pack);
+            if layer.act == Activation::Tanh {
+                tanh_all(out);
+            }
         }
     }
 
@@ -151,10 +154,17 @@ impl Stack {
     ) {
         assert_eq!(trace.outputs.len(), self.layers.len(), "a forward pass of this stack comes first");
         let rows = trace.rows;
+        // From the second on, the product that made the gradient has taken the slope of a rectifier.
+        if let Some(last) = self.layers.last().filter(|last| last.act == Activation::Relu) {
+            let len = rows * padded(last.outputs);
+            relu_slope(&mut trace.grad[..len], &trace.outputs[self.layers.len() - 1][..len]);
+        }
         for (i, layer) in self.layers.iter().enumerate().rev() {
             let width = padded(layer.outputs);
             let grad = &mut trace.grad[..rows * width];
-            slope(layer.act, grad, &trace.outputs[i][..rows * width]);
+            if layer.act == Activation::Tanh {
+                tanh_slope(grad, &trace.outputs[i][..rows * width]);
+            }
             let x = match i.checked_sub(1) {
                 None => Left { data: input, row: 1, col: stride },
                 Some(before) => Left { data: &trace.outputs[before], row: 1, col: padded(layer.inputs) },
@@ -167,7 +177,7 @@ impl Stack {
                 _ => {
                     let size = Size { m: layer.inputs, k: rows, n: width };
                     let right = Right { data: grad, stride: width };
-                    product(layer.weight_mut(grads), Start::Output, x, right, size, &mut trace.pack);
+                    product(layer.weight_mut(grads), (Start::Output, End::Keep), x, right, size, &mut trace.pack);
                 }
             }
             add_rows(&mut grads[layer.bias..][..width], grad);
@@ -177,7 +187,11 @@ impl Stack {
                 let left = Left { data: grad, row: width, col: 1 };
                 let weight = Right { data: layer.weight(params), stride: width };
                 let size = Size { m: rows, k: layer.outputs, n: before };
-                product_transposed(grad_before, left, weight, layer.inputs, size, &mut trace.pack);
+                let end = match i.checked_sub(1) {
+                    Some(i) if self.layers[i].act == Activation::Relu => End::ReluSlope(&trace.outputs[i]),
+                    _ => End::Keep,
+                };
+                product_transposed(grad_before, end, left, (weight, layer.inputs), size, &mut trace.pack);
                 std::mem::swap(&mut trace.grad, &mut trace.grad_before);
                 trace.grad_len = rows * before;
             }
@@ -214,7 +228,7 @@ impl Dense {
         }
         let left = Left { data: grad, row: 1, col: width };
         let size = Size { m: self.outputs, k: rows, n: inputs };
-        product(transposed, Start::Output, left, Right { data: x, stride: inputs }, size, pack);
+        product(transposed, (Start::Output, End::Keep), left, Right { data: x, stride: inputs }, size, pack);
         for (output, row) in transposed.chunks_exact(inputs).enumerate() {
             weight.iter_mut().skip(output).step_by(width).zip(row).for_each(|(to, from)| *to = *from);
         }
@@ -272,23 +286,6 @@ impl Trace {
     }
 }
 
-fn apply(act: Activation, out: &mut [f32]) {
-    match act {
-        Activation::Identity => {}
-        Activation::Tanh => tanh_all(out),
-        Activation::Relu => relu_all(out),
-    }
-}
-
-/// Multiplies `grad` by the derivative of the activation whose outputs are `y`.
-fn slope(act: Activation, grad: &mut [f32], y: &[f32]) {
-    match act {
-        Activation::Identity => {}
-        Activation::Tanh => tanh_slope(grad, y),
-        Activation::Relu => relu_slope(grad, y),
-    }
-}
-
 vectorized! {
     fn tanh_all<'a>(out: &'a mut [f32]) {
         for x in out.iter_mut() {
@@ -298,15 +295,7 @@ vectorized! {
 }
 
 vectorized! {
-    fn relu_all<'a>(out: &'a mut [f32]) {
-        for x in out.iter_mut() {
-            // NaN stays NaN, which `max` would swallow.
-            *x = if *x < 0.0 { 0.0 } else { *x };
-        }
-    }
-}
-
-vectorized! {
+    /// Multiplies `grad` by the derivative of tanh, whose outputs are `y`.
     fn tanh_slope<'a>(grad: &'a mut [f32], y: &'a [f32]) {
         for (g, &y) in grad.iter_mut().zip(y) {
             *g *= 1.0 - y * y;
@@ -315,6 +304,7 @@ vectorized! {
 }
 
 vectorized! {
+    /// Multiplies `grad` by the derivative of a rectifier, whose outputs are `y`.
     fn relu_slope<'a>(grad: &'a mut [f32], y: &'a [f32]) {
         for (g, &y) in grad.iter_mut().zip(y) {
             *g = if y > 0.0 { *g } else { 0.0 };

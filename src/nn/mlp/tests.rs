@@ -46,6 +46,28 @@ fn gradients(net: &Net, x: &[f32], weight: &[f32], rows: usize) -> (Vec<f32>, Ve
     (grads, trace.grad_input().to_vec())
 }
 
+/// Rectified outputs have the gradient of the plain ones where they are above 0, and NaN goes through.
+#[test]
+fn a_rectifier_at_the_end() {
+    let (rows, sizes) = (37, [6, 40, 5]);
+    let plain = net(&sizes, Activation::Relu);
+    let stack = Stack::new(&plain.layout, "l", &sizes, Activation::Relu, Activation::Relu).unwrap();
+    let rectified = Net { layout: plain.layout.clone(), stack, params: plain.params.clone() };
+    let mut rng = Seed::root(5).rng();
+    let (mut x, weight) = (normals(rows * sizes[0], &mut rng), normals(rows * sizes[2], &mut rng));
+    let before = forward(&plain, &plain.params, &x, rows, &mut Trace::default());
+    let after = forward(&rectified, &plain.params, &x, rows, &mut Trace::default());
+    assert!(before.iter().zip(&after).all(|(b, a)| b.max(0.0) == *a));
+    assert!(after.contains(&0.0) && after.iter().any(|y| *y > 0.0));
+    let masked: Vec<f32> = weight.iter().zip(&after).map(|(w, y)| if *y > 0.0 { *w } else { 0.0 }).collect();
+    assert_eq!(gradients(&rectified, &x, &weight, rows), gradients(&plain, &x, &masked, rows));
+    assert_ne!(gradients(&rectified, &x, &weight, rows), gradients(&plain, &x, &weight, rows));
+    x[sizes[0]] = f32::NAN;
+    let broken = forward(&rectified, &plain.params, &x, rows, &mut Trace::default());
+    let row = |i: usize| &broken[i * sizes[2]..][..sizes[2]];
+    assert!(row(1).iter().all(|y| y.is_nan()) && row(0).iter().chain(row(2)).all(|y| y.is_finite()));
+}
+
 /// The same network in candle.
 fn twin(net: &Net, act: Activation, store: &ParamStore, x: &Tensor) -> Tensor {
     let names: Vec<&str> = net.stack.names().collect();

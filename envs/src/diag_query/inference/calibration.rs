@@ -148,7 +148,6 @@ impl Calibration {
     /// be fresh; returns the logarithm of the factor that was taken out.
     fn product(&mut self, tree: &Tree, node: &Node, except: Option<usize>) -> f64 {
         self.work.clear();
-        self.work.extend_from_slice(&node.base);
         let mut log_scale = node.log_scale;
         let mut stride = node.base.len();
         for &v in &node.variables {
@@ -157,19 +156,23 @@ impl Calibration {
             if tree.nodes[tree.home[v]].variables.as_ptr() == node.variables.as_ptr()
                 && let Some(likelihood) = &self.evidence[v]
             {
-                for (i, cells) in self.work.chunks_mut(stride).enumerate() {
+                each_block(&mut self.work, &node.base, stride, |i, cells| {
                     let factor = likelihood[i % states];
                     cells.iter_mut().for_each(|cell| *cell *= factor);
-                }
+                });
                 log_scale += lift(&mut self.work);
             }
         }
         for (i, link) in node.links.iter().enumerate() {
             if Some(i) != except {
                 let shape = &tree.messages[link.incoming];
-                multiply_blocks(&mut self.work, &link.offsets, link.block, &self.messages[shape.start..][..shape.len]);
+                let message = &self.messages[shape.start..][..shape.len];
+                multiply_blocks(&mut self.work, &node.base, &link.offsets, link.block, message);
                 log_scale += self.log_scales[link.incoming] + lift(&mut self.work);
             }
+        }
+        if self.work.is_empty() {
+            self.work.extend_from_slice(&node.base);
         }
         log_scale
     }
@@ -254,15 +257,32 @@ impl Calibration {
     }
 }
 
-fn multiply_blocks(table: &mut [f64], offsets: &[u32], block: usize, message: &[f64]) {
+/// Changes a table block by block. An empty one is filled from `base` on the way: a large table then goes through the cache
+/// once, not twice.
+fn each_block(table: &mut Vec<f64>, base: &[f64], block: usize, mut change: impl FnMut(usize, &mut [f64])) {
+    if table.is_empty() {
+        for (i, cells) in base.chunks(block).enumerate() {
+            let start = table.len();
+            table.extend_from_slice(cells);
+            change(i, &mut table[start..]);
+        }
+    } else {
+        table.chunks_mut(block).enumerate().for_each(|(i, cells)| change(i, cells));
+    }
+}
+
+fn multiply_blocks(table: &mut Vec<f64>, base: &[f64], offsets: &[u32], block: usize, message: &[f64]) {
     if block == 1 {
+        if table.is_empty() {
+            table.extend_from_slice(base);
+        }
         table.iter_mut().zip(offsets).for_each(|(cell, &at)| *cell *= message[at as usize]);
         return;
     }
-    for (cells, &at) in table.chunks_exact_mut(block).zip(offsets) {
-        let factors = &message[at as usize..][..block];
+    each_block(table, base, block, |i, cells| {
+        let factors = &message[offsets[i] as usize..][..block];
         cells.iter_mut().zip(factors).for_each(|(cell, factor)| *cell *= factor);
-    }
+    });
 }
 
 fn sum_blocks(table: &[f64], offsets: &[u32], block: usize, out: &mut [f64]) {

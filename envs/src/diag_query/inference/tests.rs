@@ -1,5 +1,5 @@
 use super::*;
-use crate::diag_query::gain::{Channel, entropy_bits, gains};
+use crate::diag_query::gain::{Channel, entropy_bits, gains, mutual_information_bits};
 use crate::diag_query::model::{Belief, Model, NetworkModel};
 use crate::diag_query::network::Variable;
 use crate::diag_query::testing::{network, worst};
@@ -117,6 +117,10 @@ proptest! {
             // The table that the gain comes from is P(b | a, evidence).
             let states = model.states()[at];
             let table = belief.conditionals(at).to_vec();
+            prop_assert!((gain - mutual_information_bits(belief.posterior(), &table)).abs() < 1e-12);
+            let missing = Channel::symmetric(0.0, 0.25);
+            let less = gains(belief.as_mut(), &missing, &[at], model.states())[0];
+            prop_assert!((less - 0.75 * gain).abs() < 1e-12);
             for (i, p) in before.iter().enumerate().filter(|(_, p)| **p > 1e-9) {
                 for s in 0..states {
                     prop_assert!((table[s * before.len() + i] * p - joint[i * states + s]).abs() < 1e-12);
