@@ -154,7 +154,7 @@ impl Stack {
     ) {
         assert_eq!(trace.outputs.len(), self.layers.len(), "a forward pass of this stack comes first");
         let rows = trace.rows;
-        // From the second on, the product that made the gradient has taken the slope of a rectifier.
+        // Below the last layer, the product that makes a gradient takes the slope of a rectifier as well.
         if let Some(last) = self.layers.last().filter(|last| last.act == Activation::Relu) {
             let len = rows * padded(last.outputs);
             relu_slope(&mut trace.grad[..len], &trace.outputs[self.layers.len() - 1][..len]);
