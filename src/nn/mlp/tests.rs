@@ -68,6 +68,19 @@ fn a_rectifier_at_the_end() {
     assert!(row(1).iter().all(|y| y.is_nan()) && row(0).iter().chain(row(2)).all(|y| y.is_finite()));
 }
 
+/// A large batch is computed in tasks of some rows, each with its part of the outputs whose slope it takes.
+#[test]
+fn gradients_of_inputs_have_the_same_bits_in_any_batch() {
+    let net = net(&[5, 300, 300, 3], Activation::Relu);
+    let mut rng = Seed::root(7).rng();
+    let (rows, part) = (128, 16);
+    let (x, weight) = (normals(rows * 5, &mut rng), normals(rows * 3, &mut rng));
+    let parts = x.chunks(part * 5).zip(weight.chunks(part * 3));
+    let small: Vec<f32> = parts.flat_map(|(x, weight)| gradients(&net, x, weight, part).1).collect();
+    let large = with_threads(2, || gradients(&net, &x, &weight, rows).1);
+    assert!(large.iter().any(|g| *g != 0.0) && small == large);
+}
+
 /// The same network in candle.
 fn twin(net: &Net, act: Activation, store: &ParamStore, x: &Tensor) -> Tensor {
     let names: Vec<&str> = net.stack.names().collect();
