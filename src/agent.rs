@@ -83,13 +83,13 @@ impl<O, A> Rollout<O, A> {
 /// Rows that were not asked for are NaN, so that using one shows at once.
 #[derive(Clone, Debug)]
 pub struct FeatureTable {
-    /// `[num_texts, width]`.
+    /// `[num_texts, width]`, on the CPU.
     pub table: Tensor,
     /// Weight version of the encoder that made it.
     pub weight_version: String,
 }
 
-/// Immutable parameters at one version: a real copy that may cross threads.
+/// Immutable parameters at one version: a real copy on the CPU that may cross threads.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Grows by one with every published change.

@@ -340,8 +340,52 @@ mod texts {
     }
 
     fn with_texts(kind: AgentKind, config: &AgentConfig, text: &TextModel) -> Box<dyn Agent<CandidateObs, Slate>> {
+        with_texts_on(&Device::Cpu, kind, config, text)
+    }
+
+    fn with_texts_on(
+        device: &Device,
+        kind: AgentKind,
+        config: &AgentConfig,
+        text: &TextModel,
+    ) -> Box<dyn Agent<CandidateObs, Slate>> {
         let spec = bandit(0).spec().clone();
-        build_agent(kind, config, &spec, Some(text), &Device::Cpu, Seed::root(1)).unwrap()
+        build_agent(kind, config, &spec, Some(text), device, Seed::root(1)).unwrap()
+    }
+
+    /// A few updates of every agent that learns, on every device: what was learnt there is saved, and goes on here.
+    #[test]
+    fn every_agent_learns_on_every_device() {
+        let learning = LearningConfig {
+            env_steps: 160,
+            learning_starts: 40,
+            env_steps_per_update: 20,
+            batch_size: 16,
+            buffer_size: 100,
+            num_envs: 4,
+            hidden: 8,
+            encoder_batch_size: 4,
+            table_refresh_updates: 2,
+            ..LearningConfig::default()
+        };
+        let config = AgentConfig { learning, ..AgentConfig::default() };
+        let runner_config = RunnerConfig { num_envs: 4, shard_size: 4, steps_per_round: 10, actors: 0 };
+        // The same vectors need not be read again for each agent.
+        let text = model(TrainMode::Frozen);
+        retune::nn::on_each_device(|device| {
+            for kind in AgentKind::ALL.into_iter().filter(|k| k.is_trained() && *k != AgentKind::SupervisedPlanner) {
+                let mut there = with_texts_on(device, kind, &config, &text);
+                let start = there.learner().snapshot(&[]).unwrap().checksum.clone();
+                train(there.as_mut(), bandit, &runner_config, Seed::root(2), 3);
+                let end = there.learner().snapshot(&[]).unwrap().checksum.clone();
+                assert_ne!(start, end, "{} on {device:?}", kind.name());
+                let mut here = with_texts(kind, &config, &text);
+                here.learner().load(&state_of(there.as_mut()), "learner.").unwrap();
+                assert_eq!(here.learner().snapshot(&[]).unwrap().checksum, end, "{} on {device:?}", kind.name());
+                let (a, b) = (bandit_value_of(there.as_mut(), bandit(0)), bandit_value_of(here.as_mut(), bandit(0)));
+                assert!((a - b).abs() < 0.02 * b.abs(), "{} on {device:?}: {a}, on the CPU {b}", kind.name());
+            }
+        });
     }
 
     #[test]

@@ -114,6 +114,10 @@ pub enum Command {
     Bench {
         /// Only the cases that have this in their name, such as `forward` or `l6/`.
         filter: Option<String>,
+        /// Where to compute: `auto`, `cpu` or `cuda:N`. On a GPU only what can run there is measured: encoders and
+        /// optimizers.
+        #[arg(long, default_value = "cpu")]
+        device: String,
         /// Threads of one tensor operation. Default: one per core.
         #[arg(long, value_name = "N")]
         threads: Option<usize>,

@@ -4,6 +4,7 @@ use crate::failure::bad_input;
 use anyhow::Result;
 use candle_core::Device;
 use candle_core::utils::cuda_is_available;
+use retune::nn::gpu;
 
 /// `auto` (a GPU if the program can use one, else the CPU), `cpu` or `cuda:N`.
 ///
@@ -42,16 +43,6 @@ fn auto() -> Device {
         tracing::warn!("no GPU can be used ({error}); computing on the CPU");
         Device::Cpu
     })
-}
-
-/// A GPU by number. The driver's library is looked for at run time, and the binding panics where it is missing: a
-/// program built for GPUs must still run elsewhere.
-fn gpu(number: usize) -> Result<Device, String> {
-    let opened = std::panic::catch_unwind(|| Device::new_cuda(number));
-    match opened {
-        Ok(device) => device.map_err(|e| e.to_string()),
-        Err(_) => Err("the CUDA driver library is missing".to_owned()),
-    }
 }
 
 /// How a device is called in files.

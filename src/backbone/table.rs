@@ -7,12 +7,12 @@ use crate::agent::{FeatureTable, Ledger, Stop};
 use crate::env::TextId;
 use crate::nn::ParamStore;
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Backbone {
-    /// Vectors of the `wanted` texts under the current parameters, without a graph; the other rows are NaN. What the
+    /// Vectors of the `wanted` texts under the current parameters, on the CPU, without a graph; the other rows are NaN. What the
     /// cache holds is not computed again, with the same bits either way. `ledger` is charged with the tokens that
     /// were read (`forward_tokens`) and those that the cache saved (`cached_tokens`).
     ///
@@ -35,7 +35,7 @@ impl Backbone {
         for (row, vector) in rows.iter().zip(self.vectors(store, &version, &tokens, cache, ledger, stop)?) {
             table[row * width..][..width].copy_from_slice(&vector);
         }
-        let table = Tensor::from_vec(table, (texts.len(), width), store.device())?;
+        let table = Tensor::from_vec(table, (texts.len(), width), &Device::Cpu)?;
         Ok(FeatureTable { table, weight_version: version.to_string() })
     }
 

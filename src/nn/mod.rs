@@ -2,6 +2,7 @@
 //!
 //! Use [`ops`] for every operation that a gradient must pass: several of candle's own cut it silently.
 
+mod devices;
 pub mod fused;
 mod gradients;
 pub mod mlp;
@@ -12,6 +13,7 @@ pub mod plain;
 mod quantised;
 mod schedule;
 
+pub use devices::{devices, gpu, host_copy, on_each_device};
 pub use gradients::{Gradient, Gradients, Movement, RowGradient};
 pub use optim::{Adafactor, AdamW, Algorithm, Group, Optimizer, OptimizerConfig, Sgd, StepReport};
 pub use params::{Init, ParamStore, checksum};

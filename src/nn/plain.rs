@@ -5,6 +5,8 @@
 
 #![allow(missing_docs, clippy::missing_errors_doc, reason = "documented once, at the dispatch point")]
 
+mod by_rule;
+
 use super::ops::Activation;
 use crate::rng::Seed;
 use candle_core::{D, DType, Result, Tensor, bail};
@@ -68,9 +70,47 @@ pub fn layer_norm(x: &Tensor, residual: Option<&Tensor>, gamma: &Tensor, beta: &
         Some(residual) => x.add(residual)?,
         None => x.clone(),
     };
+    if !x.device().is_cpu() {
+        return layer_norm_on_gpu(&x, gamma, beta, eps);
+    }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     centred.broadcast_div(&(variance + eps)?.sqrt()?)?.broadcast_mul(gamma)?.broadcast_add(beta)
+}
+
+/// candle's kernel, which has no backward pass, and the derivative written out: z = (x − mean)/σ, and with h = γ·dy the
+/// gradients are dx = (h − mean h − z·mean(h·z))/σ, dγ = Σ dy·z, dβ = Σ dy.
+fn layer_norm_on_gpu(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    #[allow(clippy::disallowed_methods, reason = "its backward pass is given below")]
+    let value = candle_nn::ops::layer_norm(&x.detach(), &gamma.detach(), &beta.detach(), eps as f32)?;
+    by_rule::of_three([&x, gamma, beta], value, LayerNorm { eps })
+}
+
+struct LayerNorm {
+    eps: f64,
+}
+
+impl by_rule::Rule3 for LayerNorm {
+    fn gradients(&self, [x, gamma, beta]: [&Tensor; 3], grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+        let rows = x.elem_count() / x.dim(D::Minus1)?;
+        let flat = |t: &Tensor| t.detach().reshape((rows, ()));
+        let (shape, grad) = (x.dims(), flat(grad)?);
+        let centred = flat(x)?;
+        let centred = centred.broadcast_sub(&centred.mean_keepdim(1)?)?;
+        let inverse = (centred.sqr()?.mean_keepdim(1)? + self.eps)?.sqrt()?.recip()?;
+        let z = centred.broadcast_mul(&inverse)?;
+        let of_x = |h: Tensor| {
+            let along = z.broadcast_mul(&h.mul(&z)?.mean_keepdim(1)?)?;
+            h.broadcast_sub(&h.mean_keepdim(1)?)?.sub(&along)?.broadcast_mul(&inverse)?.reshape(shape)
+        };
+        let wanted = |t: &Tensor, of: &dyn Fn() -> Result<Tensor>| if t.track_op() { of().map(Some) } else { Ok(None) };
+        Ok([
+            wanted(x, &|| of_x(grad.broadcast_mul(&gamma.detach())?))?,
+            wanted(gamma, &|| grad.mul(&z)?.sum(0))?,
+            wanted(beta, &|| grad.sum(0))?,
+        ])
+    }
 }
 
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor, heads: usize) -> Result<Tensor> {
@@ -140,8 +180,21 @@ pub fn masked_mean_pool(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
 }
 
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return softmax_on_gpu(x);
+    }
     let exp = shifted(x)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// candle's kernel, which has no backward pass, and the derivative y·(dy − Σ dy·y).
+fn softmax_on_gpu(x: &Tensor) -> Result<Tensor> {
+    #[allow(clippy::disallowed_methods, reason = "its backward pass is given here")]
+    let value = candle_nn::ops::softmax_last_dim(&x.detach().contiguous()?)?;
+    by_rule::of_one(x, value, |y, grad| {
+        let weighted = grad.mul(y)?;
+        weighted.sub(&y.broadcast_mul(&weighted.sum_keepdim(D::Minus1)?)?)
+    })
 }
 
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {

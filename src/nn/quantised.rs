@@ -167,6 +167,12 @@ mod tests {
             prop_assert_eq!(bits(&matrix.to_f32().unwrap()), bits(&plain));
             let ids = Tensor::new(&[rows as u32 - 1, 0, rows as u32 - 1], &Device::Cpu).unwrap();
             prop_assert_eq!(bits(&matrix.rows(&ids).unwrap()), bits(&plain.index_select(&ids, 0).unwrap()));
+            for device in crate::nn::devices() {
+                let there = matrix.to_device(&device).unwrap();
+                prop_assert_eq!(bits(&there.to_f32().unwrap()), bits(&plain), "{:?}", device);
+                let rows = there.rows(&ids.to_device(&device).unwrap()).unwrap();
+                prop_assert_eq!(bits(&rows), bits(&plain.index_select(&ids, 0).unwrap()), "{:?}", device);
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The text encoder of a learner: table of vectors, texts with a gradient, what reading costs.
 
+use super::Setup;
 use crate::scorer::{TextRows, TextTableView};
 use candle_core::{Device, Tensor};
 use retune::agent::{FeatureTable, Ledger, Stop};
 use retune::backbone::{Backbone, BackboneOptions, FeatureCache, Tokens, Weights};
-use retune::env::{EnvSpec, ObsSpec, TextId};
+use retune::env::{ObsSpec, TextId};
 use retune::nn::ParamStore;
 use retune::persist::StateDict;
 use retune::replay::NO_TEXT;
@@ -35,6 +36,8 @@ pub struct TextModel {
 #[derive(Debug)]
 pub struct Texts {
     backbone: Backbone,
+    /// The parameters of a frozen encoder on another device than the learner's.
+    apart: Option<ParamStore>,
     tokens: Vec<Tokens>,
     pool: Vec<TextId>,
     cache: FeatureCache,
@@ -45,26 +48,39 @@ pub struct Texts {
     stale: u64,
 }
 
+/// A table from saved state that fits.
+pub struct SavedTable {
+    stale: u64,
+    published: Arc<FeatureTable>,
+    /// The same where the learner computes.
+    table: Tensor,
+}
+
 impl Texts {
-    /// Puts the encoder into `store`, reads the env's pool once, and fixes the constants that standardise vectors.
+    /// Puts the encoder into `store`, reads the env's pool once, and fixes the constants that standardise vectors. A frozen
+    /// encoder has a store of its own where the device of `setup` is not that of `store`.
     ///
     /// # Errors
     /// If the env has no texts, or a text cannot be encoded; [`Error::Interrupted`] if asked to stop.
-    pub fn new(model: &TextModel, spec: &EnvSpec, store: &mut ParamStore, ledger: &mut Ledger) -> Result<Self> {
+    pub fn new(model: &TextModel, setup: &Setup<'_>, store: &mut ParamStore, ledger: &mut Ledger) -> Result<Self> {
+        let spec = setup.spec;
         let pool = match &spec.obs {
             ObsSpec::Candidates(c) if !c.pool.is_empty() => c.pool.clone(),
             _ => return Err(Error::config("env", &spec.id, "a text encoder needs an env whose candidates have texts")),
         };
-        let backbone = Backbone::new(&model.weights, &model.options, store)?;
+        let elsewhere = !setup.device.same_device(store.device());
+        let mut apart = elsewhere.then(|| ParamStore::new(setup.device, setup.seed.child("init")));
+        let backbone = Backbone::new(&model.weights, &model.options, apart.as_mut().unwrap_or(store))?;
         let texts: Vec<&str> = spec.texts.as_slice().iter().map(String::as_str).collect();
         let tokens = backbone.tokenize(&texts)?;
-        let table = backbone.encode_table(store, &tokens, &pool, &model.cache, ledger, &model.stop)?;
+        let encoder = apart.as_ref().unwrap_or(store);
+        let table = backbone.encode_table(encoder, &tokens, &pool, &model.cache, ledger, &model.stop)?;
         let ids: Vec<u32> = pool.iter().map(|id| id.0).collect();
-        let view = TextTableView::new(&table.table, &ids)?;
+        let view = TextTableView::new(&table.table.to_device(store.device())?, &ids)?;
         store.insert_frozen(TEXT_MEAN, &view.mean)?;
         store.insert_frozen(TEXT_STD, &view.std)?;
         let (cache, stop) = (model.cache.clone(), model.stop.clone());
-        Ok(Self { backbone, tokens, pool, cache, stop, view, published: Arc::new(table), stale: 0 })
+        Ok(Self { backbone, apart, tokens, pool, cache, stop, view, published: Arc::new(table), stale: 0 })
     }
 
     /// Length of a vector.
@@ -126,14 +142,10 @@ impl Texts {
             return Ok(false);
         }
         let table = self.encode(store, &self.pool, ledger, stop)?;
-        self.install(table);
-        Ok(true)
-    }
-
-    fn install(&mut self, table: FeatureTable) {
-        self.view.table = table.table.clone();
+        self.view.table = table.table.to_device(store.device())?;
         self.published = Arc::new(table);
         self.stale = 0;
+        Ok(true)
     }
 
     /// The table that training uses (for no texts), or a fresh one of `texts`.
@@ -148,6 +160,7 @@ impl Texts {
     }
 
     fn encode(&self, store: &ParamStore, texts: &[TextId], ledger: &mut Ledger, stop: &Stop) -> Result<FeatureTable> {
+        let store = self.apart.as_ref().unwrap_or(store);
         self.backbone.encode_table(store, &self.tokens, texts, &self.cache, ledger, stop)
     }
 
@@ -164,26 +177,28 @@ impl Texts {
     ///
     /// # Errors
     /// [`Error::State`] if it is missing, or belongs to other weights.
-    pub fn read(&self, state: &StateDict, prefix: &str, device: &Device) -> Result<(u64, FeatureTable)> {
+    pub fn read(&self, state: &StateDict, prefix: &str) -> Result<SavedTable> {
         let (stale, weight_version): (u64, String) = state.get(&format!("{prefix}texts"))?;
         if self.is_frozen() {
             if weight_version != self.published.weight_version {
                 let own = &self.published.weight_version;
                 return Err(Error::State(format!("saved with the encoder {weight_version}, this one is {own}")));
             }
-            return Ok((stale, (*self.published).clone()));
+            return Ok(SavedTable { stale, published: self.published.clone(), table: self.view.table.clone() });
         }
-        let table = state.tensor(&format!("{prefix}table"), device)?;
+        let table = state.tensor(&format!("{prefix}table"), &Device::Cpu)?;
         if table.dims() != self.view.table.dims() {
             let (saved, own) = (table.dims(), self.view.table.dims());
             return Err(Error::State(format!("the saved table of text vectors has shape {saved:?}, expected {own:?}")));
         }
-        Ok((stale, FeatureTable { table, weight_version }))
+        let there = table.to_device(self.view.table.device())?;
+        Ok(SavedTable { stale, published: Arc::new(FeatureTable { table, weight_version }), table: there })
     }
 
     /// Takes over what [`Texts::read`] returned.
-    pub fn install_saved(&mut self, saved: (u64, FeatureTable)) {
-        self.install(saved.1);
-        self.stale = saved.0;
+    pub fn install_saved(&mut self, saved: SavedTable) {
+        self.view.table = saved.table;
+        self.published = saved.published;
+        self.stale = saved.stale;
     }
 }

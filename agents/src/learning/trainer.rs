@@ -7,7 +7,9 @@ use candle_core::{Device, Tensor};
 use retune::agent::{Ledger, Snapshot, Stop};
 use retune::backbone;
 use retune::env::TextId;
-use retune::nn::{Gradients, Group, Optimizer, OptimizerConfig, ParamStore, Schedule, ScheduleKind, checksum};
+use retune::nn::{
+    Gradients, Group, Optimizer, OptimizerConfig, ParamStore, Schedule, ScheduleKind, checksum, host_copy,
+};
 use retune::persist::StateDict;
 use retune::replay::ObsBatch;
 use retune::{Error, Result};
@@ -58,9 +60,9 @@ impl Trainer {
     pub fn new(setup: &Setup<'_>, plan: ModelPlan<'_>) -> Result<Self> {
         let (config, spec) = (setup.learning, setup.spec);
         config.validate()?;
-        let mut store = ParamStore::new(setup.device, setup.seed.child("init"));
+        let mut store = ParamStore::new(&setup.learner_device(), setup.seed.child("init"));
         let mut ledger = Ledger::default();
-        let texts = setup.text.map(|model| Texts::new(model, spec, &mut store, &mut ledger)).transpose()?;
+        let texts = setup.text.map(|model| Texts::new(model, setup, &mut store, &mut ledger)).transpose()?;
         let width = texts.as_ref().map_or(0, Texts::width);
         let scorer = Scorer::new(ScorerShape::new(
             spec,
@@ -226,7 +228,7 @@ impl Trainer {
     pub fn publish(&mut self, numbers: &[(&str, f64)], texts: &[TextId]) -> Result<Arc<Snapshot>> {
         let mut params: BTreeMap<String, Tensor> = BTreeMap::new();
         for (name, value) in self.average.values() {
-            params.insert(name.clone(), value.copy()?);
+            params.insert(name.clone(), host_copy(value)?);
         }
         for (name, value) in numbers {
             params.insert((*name).to_owned(), Tensor::new(&[*value as f32], &Device::Cpu)?);
@@ -234,7 +236,7 @@ impl Trainer {
         let features = match &self.texts {
             Some(model) => {
                 for name in [TEXT_MEAN, TEXT_STD] {
-                    params.insert(name.to_owned(), self.store.detached(name)?);
+                    params.insert(name.to_owned(), host_copy(&self.store.detached(name)?)?);
                 }
                 Some(model.publish(&self.store, texts, &mut self.ledger)?)
             }
@@ -284,7 +286,7 @@ impl Trainer {
             Ok((name, value))
         });
         let params: Vec<(String, Tensor)> = params.collect::<Result<_>>()?;
-        let texts = self.texts.as_ref().map(|t| t.read(state, prefix, self.device())).transpose()?;
+        let texts = self.texts.as_ref().map(|t| t.read(state, prefix)).transpose()?;
         let ledger = state.get(&format!("{prefix}ledger"))?;
         let (version, checksum) = state.get(&format!("{prefix}published"))?;
         // The last that can fail, and it changes nothing if it does.

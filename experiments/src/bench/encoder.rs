@@ -3,7 +3,7 @@
 //! As the PyTorch peer: full-length texts of random tokens, mean pooling, a linear head of 16 classes, cross entropy,
 //! AdamW; `forward` is the pooled encoder alone. A training step is forward, backward, clipping and update.
 
-use super::{Case, Timing, time};
+use super::{Case, Timing, time_on};
 use crate::backbones;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
@@ -27,7 +27,7 @@ struct Plan {
     tokens: usize,
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(device: &Device) -> Vec<Case> {
     let forward = |layers, batch, tokens| Plan {
         layers,
         form: WeightForm::F32,
@@ -54,16 +54,17 @@ pub(super) fn cases() -> Vec<Case> {
     plans.push(("frozen_emb", Plan { train_embeddings: false, ..train(6, TrainMode::Full) }));
     plans.push(("full_recompute", Plan { recompute: true, ..train(6, TrainMode::Full) }));
     let name = |kind: &str, p: &Plan| format!("l{}/{kind}/b{}xt{}", p.layers, p.batch, p.tokens);
-    plans.iter().map(|(kind, plan)| with(&name(kind, plan), *plan)).collect()
+    plans.iter().map(|(kind, plan)| with(&name(kind, plan), *plan, device)).collect()
 }
 
-fn with(name: &str, plan: Plan) -> Case {
-    Case::new(name, true, move || run(plan))
+fn with(name: &str, plan: Plan, device: &Device) -> Case {
+    let device = device.clone();
+    Case::on(&device.clone(), name, move || run(plan, &device))
 }
 
-fn run(plan: Plan) -> Result<Timing> {
+fn run(plan: Plan, device: &Device) -> Result<Timing> {
     let weights = backbones::load("embedded", plan.form, Seed::root(0))?.with_layers(plan.layers)?;
-    let mut store = ParamStore::new(&Device::Cpu, Seed::root(0));
+    let mut store = ParamStore::new(device, Seed::root(0));
     let options = BackboneOptions {
         mode: plan.train.unwrap_or(TrainMode::Frozen),
         train_embeddings: plan.train_embeddings,
@@ -76,12 +77,12 @@ fn run(plan: Plan) -> Result<Timing> {
     // As a program with one model: the encoder keeps what it needs of them.
     drop(weights);
     if plan.train.is_none() {
-        return time(|| Ok(backbone.encode_detached(&store, &texts)?));
+        return time_on(device, || Ok(backbone.encode_detached(&store, &texts)?));
     }
     store.init("head.weight", &[CLASSES, backbone.width()], Init::Normal(0.02))?;
     store.init("head.bias", &[CLASSES], Init::Const(0.0))?;
     let labels: Vec<u32> = (0..plan.batch).map(|i| (i % CLASSES) as u32).collect();
-    let labels = Tensor::new(labels, &Device::Cpu)?;
+    let labels = Tensor::new(labels, device)?;
     let mut optimizer = Optimizer::new(OptimizerConfig { learning_rate: 2e-5, ..OptimizerConfig::default() })?;
     let step = || -> Result<StepReport> {
         let vectors = backbone.encode(&store, &texts)?;
@@ -91,7 +92,7 @@ fn run(plan: Plan) -> Result<Timing> {
         Ok(optimizer.step(&store, &gradients)?)
     };
     // As learners do: on a thread of the pool, whose kernels then start without a hand-over.
-    threads::run(|| time(step))
+    threads::run(|| time_on(device, step))
 }
 
 /// Texts of the full length, no two alike.

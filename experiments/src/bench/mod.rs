@@ -14,6 +14,7 @@ mod training;
 pub use compute::{Compute, compute};
 
 use anyhow::Result;
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -65,6 +66,12 @@ impl Case {
         Self { name: name.to_owned(), alone, run: Box::new(run) }
     }
 
+    /// A case of tensors on `device`. On the CPU it has a process and so memory of its own; elsewhere the memory of the
+    /// process is not where the tensors are, and none is told.
+    fn on(device: &Device, name: &str, run: impl Fn() -> Result<Timing> + 'static) -> Self {
+        Self::new(name, device.is_cpu(), run)
+    }
+
     /// Measures it.
     ///
     /// # Errors
@@ -74,12 +81,17 @@ impl Case {
     }
 }
 
-/// All cases, in the order of the table.
+/// All cases for tensors on `device`, in the order of the table. Those that run on the CPU whatever the device (small
+/// networks, simulated users, whole trainings) are there for the CPU alone.
 #[must_use]
-pub fn cases() -> Vec<Case> {
+pub fn cases(device: &Device) -> Vec<Case> {
+    let (encoder, optimizers) = (encoder::cases(device), rest::optimizers(device));
+    if !device.is_cpu() {
+        return encoder.into_iter().chain(optimizers).collect();
+    }
     let products = Case::new(compute::PRODUCTS, true, compute::products);
-    let encoder = encoder::cases().into_iter().chain([products]);
-    encoder.chain(mlp::cases()).chain(rest::cases()).chain(training::cases()).chain(rollout::cases()).collect()
+    let rest = optimizers.into_iter().chain(rest::cases()).chain(training::cases()).chain(rollout::cases());
+    encoder.into_iter().chain([products]).chain(mlp::cases()).chain(rest).collect()
 }
 
 /// Samples of one case.
@@ -127,6 +139,15 @@ fn time<R>(mut f: impl FnMut() -> Result<R>) -> Result<Timing> {
     Ok(Timing { unit: "secs", samples })
 }
 
+/// [`time`], each call until `device` has done its work: a GPU returns before.
+fn time_on<R>(device: &Device, mut f: impl FnMut() -> Result<R>) -> Result<Timing> {
+    time(|| {
+        let result = f()?;
+        device.synchronize()?;
+        Ok(result)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,8 +162,8 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<String> = cases().into_iter().map(|case| case.name).collect();
-        assert_eq!(names.len(), cases().len());
+        let names: std::collections::BTreeSet<String> = cases(&Device::Cpu).into_iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases(&Device::Cpu).len());
         assert!(names.contains("l6/forward/b32xt32") && names.contains("mlp64/train/b64"));
     }
 }

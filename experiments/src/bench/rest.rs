@@ -1,6 +1,6 @@
 //! What is not an encoder: optimizers, simulated users, statistics.
 
-use super::{Case, Timing, time};
+use super::{Case, Timing, time, time_on};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use retune::env::{Env, Slate, TimeLimit};
@@ -14,16 +14,22 @@ use std::collections::BTreeMap;
 /// Rows and columns of the word table of a MiniLM encoder.
 const TABLE: [usize; 2] = [30_522, 384];
 
-pub(super) fn cases() -> Vec<Case> {
+/// One step of each optimizer on the word table of an encoder.
+pub(super) fn optimizers(device: &Device) -> Vec<Case> {
     let algorithms = [
         ("adamw", Algorithm::AdamW(AdamW::default())),
         ("sgd", Algorithm::Sgd(Sgd::default())),
         ("adafactor", Algorithm::Adafactor(Adafactor::default())),
     ];
     let step = |(name, algorithm): (&str, Algorithm)| {
-        Case::new(&format!("{name}/word_table"), true, move || optimizer_step(algorithm))
+        let device = device.clone();
+        Case::on(&device.clone(), &format!("{name}/word_table"), move || optimizer_step(algorithm, &device))
     };
-    let mut cases: Vec<Case> = algorithms.into_iter().map(step).collect();
+    algorithms.into_iter().map(step).collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
     for (candidates, size) in [(5, 2), (10, 3)] {
         let name = format!("interest_evolution/{candidates}x{size}/steps");
         cases.push(Case::new(&name, false, move || env_steps(candidates, size)));
@@ -33,13 +39,13 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn optimizer_step(algorithm: Algorithm) -> Result<Timing> {
-    let mut store = ParamStore::new(&Device::Cpu, Seed::root(0));
+fn optimizer_step(algorithm: Algorithm, device: &Device) -> Result<Timing> {
+    let mut store = ParamStore::new(device, Seed::root(0));
     store.init("table", &TABLE, Init::Const(0.1))?;
-    let grad = Tensor::full(0.01f32, (TABLE[0], TABLE[1]), &Device::Cpu)?;
+    let grad = Tensor::full(0.01f32, (TABLE[0], TABLE[1]), device)?;
     let gradients = Gradients::from_map(BTreeMap::from([("table".to_owned(), grad)]));
     let mut optimizer = Optimizer::new(OptimizerConfig { algorithm, ..OptimizerConfig::default() })?;
-    time(|| Ok(optimizer.step(&store, &gradients)?))
+    time_on(device, || Ok(optimizer.step(&store, &gradients)?))
 }
 
 /// Env steps per second with a fixed slate, in one thread.

@@ -4,7 +4,7 @@ use super::print;
 use crate::bench::{Case, Compute, Figure, cases, compute};
 use crate::cli::OutputArgs;
 use crate::failure::{Outcome, bad_input};
-use crate::threads;
+use crate::{device, threads};
 use anyhow::{Context, Result};
 use retune::nn::fused::threads::with_threads;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 /// The table, as `--json` prints it.
 #[derive(Serialize)]
 struct Table {
+    device: String,
     threads: usize,
     cores: usize,
     platform: String,
@@ -22,12 +23,19 @@ struct Table {
     compute: Option<Compute>,
 }
 
-pub fn run(filter: Option<&str>, threads: Option<usize>, only: Option<&str>, output: OutputArgs) -> Result<Outcome> {
+pub fn run(
+    filter: Option<&str>,
+    device: &str,
+    threads: Option<usize>,
+    only: Option<&str>,
+    output: OutputArgs,
+) -> Result<Outcome> {
+    let device = device::choose(device)?;
     let threads = threads.unwrap_or_else(threads::cores);
     if threads == 0 {
         return Err(bad_input("--threads = 0: expected at least 1"));
     }
-    let cases = cases();
+    let cases = cases(&device);
     if let Some(name) = only {
         let case = cases.iter().find(|case| case.name == name);
         let case = case.ok_or_else(|| bad_input(format!("--case = {name}: there is no such case")))?;
@@ -53,7 +61,7 @@ pub fn run(filter: Option<&str>, threads: Option<usize>, only: Option<&str>, out
     }
     let platform = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
     let compute = with_threads(threads, || compute(&results));
-    let table = Table { threads, cores: threads::cores(), platform, results, compute };
+    let table = Table { device: device::name(&device), threads, cores: threads::cores(), platform, results, compute };
     print(output, &table, || text(&table))?;
     Ok(Outcome::Done)
 }
@@ -71,7 +79,8 @@ fn elsewhere(case: &Case, threads: usize) -> Result<Figure> {
 }
 
 fn text(table: &Table) -> String {
-    let mut text = format!("{} threads of {} cores, {}\n\n", table.threads, table.cores, table.platform);
+    let mut text =
+        format!("{}; {} threads of {} cores, {}\n\n", table.device, table.threads, table.cores, table.platform);
     text.push_str(&format!("{:<34}{:>14}{:>14}{:>14}{:>12}\n", "case", "median", "least", "most", "peak MiB"));
     for figure in &table.results {
         let [median, min, max] = [figure.median, figure.min, figure.max].map(|value| amount(&figure.unit, value));

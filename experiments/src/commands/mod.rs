@@ -50,8 +50,8 @@ pub fn run(command: Command) -> Result<Outcome> {
         Command::Embed { backbone, weights, device } => embed::run(&backbone, weights.form(), &device),
         Command::Infer { network, samples } => infer::run(&network, samples),
         Command::Verify { output } => verify::run(output),
-        Command::Bench { filter, threads, case, output } => {
-            bench::run(filter.as_deref(), threads, case.as_deref(), output)
+        Command::Bench { filter, device, threads, case, output } => {
+            bench::run(filter.as_deref(), &device, threads, case.as_deref(), output)
         }
         Command::Doctor { backbone, device, output } => doctor::run(&backbone, &device, output),
     }

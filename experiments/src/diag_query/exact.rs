@@ -2,6 +2,7 @@
 //! enough, and what a policy that decides by what is known alone is worth.
 
 use super::decisions::{Decisions, Shared};
+use super::measure::{Played, expected_return};
 use super::world::{Patients, World};
 use anyhow::Result;
 use retune::agent::{Actor, Mode, Snapshot, Stop};
@@ -29,6 +30,10 @@ const BATCH: usize = 256;
 
 /// Measure: the expected return over all patients and answers.
 pub const EXACT_RETURN: &str = "exact_return";
+
+/// Measure where there are too many situations for [`EXACT_RETURN`]: the return of the played cases, expected over their
+/// diagnoses given the answers.
+pub const EXPECTED_RETURN: &str = "expected_return";
 
 /// A problem in which expectations over patients and answers can be taken.
 pub struct Exact {
@@ -178,9 +183,16 @@ impl Exact {
         chosen.map_or_else(|| Decision::Declare(self.task.declare(belief.posterior()).0), Decision::Ask)
     }
 
-    /// Measures of an exact value, by name.
+    /// Measures without the chance of the diagnoses, by name: exact ones, or else those of the played cases, whose beliefs
+    /// are of the problem's model.
     #[must_use]
-    pub fn measures(&self, value: &Value) -> BTreeMap<String, f64> {
+    pub fn measures(&self, value: Option<&Value>, played: &[Played]) -> BTreeMap<String, f64> {
+        let Some(value) = value else {
+            let found = expected_return(played, &self.task.utilities);
+            let named =
+                found.map(|(mean, se)| [(EXPECTED_RETURN.to_owned(), mean), (format!("{EXPECTED_RETURN}_se"), se)]);
+            return named.into_iter().flatten().collect();
+        };
         let way = self.best.map(|best| (value.expected_return - self.now) / (best - self.now));
         let exact = [(EXACT_RETURN, Some(value.expected_return)), ("exact_accuracy", Some(value.accuracy))];
         let named = exact.into_iter().chain([("way_to_optimum", way)]);

@@ -5,6 +5,7 @@ use retune::{Error, Result};
 use retune_envs::diag_query::cases::Dialogues;
 use retune_envs::diag_query::env::{Asked, likeliest};
 use retune_envs::diag_query::metrics::{classification, cost_curve, mean_utility};
+use retune_envs::diag_query::payoffs::Payoffs;
 use retune_envs::diag_query::problem::{Case, Problem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -164,6 +165,23 @@ pub fn accuracy_at_k(played: &[Played], t_max: usize) -> Vec<f64> {
     (0..=t_max).map(|k| at(k) / played.len().max(1) as f64).collect()
 }
 
+/// Mean return of played cases and its standard error, what each declaration brought being replaced by its expectation
+/// given the answers. Of beliefs that are right the mean estimates the same return, without the chance of who had what
+/// (Rao–Blackwell). `None` where a belief is not known.
+#[must_use]
+pub fn expected_return(played: &[Played], payoffs: &Payoffs) -> Option<(f64, f64)> {
+    let worth = |p: &Played| {
+        let last = p.posteriors.last().filter(|posterior| p.declared < posterior.len())?;
+        let expected: f64 = last.iter().enumerate().map(|(y, w)| w * payoffs.of(y, p.declared)).sum();
+        Some(p.episode_return - payoffs.of(p.case.diagnosis, p.declared) + expected)
+    };
+    let worths: Vec<f64> = played.iter().map(worth).collect::<Option<_>>()?;
+    let n = worths.len() as f64;
+    let mean = worths.iter().sum::<f64>() / n;
+    let se = (worths.iter().map(|w| (w - mean).powi(2)).sum::<f64>() / n / n).sqrt();
+    (n > 0.0).then_some((mean, se))
+}
+
 fn confusion(problem: &Problem, played: &[Played]) -> Vec<Vec<u64>> {
     let d = problem.diagnoses.len();
     let mut counts = vec![vec![0; d]; d];
@@ -209,4 +227,37 @@ fn story(problem: &Problem, played: &Played) -> Story {
     let (truth, declared) = (&problem.diagnoses[played.case.diagnosis].name, &problem.diagnoses[played.declared].name);
     let verdict = if played.is_right() { "right".to_owned() } else { format!("wrong, it was {truth}") };
     Story { lines, end: format!("declared {declared}: {verdict}; return {:.3}", played.episode_return) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A patient with two diagnoses; the belief at the end and what was declared.
+    fn played(diagnosis: usize, belief: f64, declared: usize, cost: f64) -> Played {
+        let payoffs = Payoffs::simple(2);
+        Played {
+            case: Case { diagnosis, findings: Vec::new(), given: Vec::new() },
+            asked: Vec::new(),
+            costs: vec![cost],
+            posteriors: vec![vec![0.5, 0.5], vec![belief, 1.0 - belief]],
+            declared,
+            episode_return: payoffs.of(diagnosis, declared) - cost,
+        }
+    }
+
+    #[test]
+    fn the_chance_of_the_diagnosis_does_not_touch_an_expected_return() {
+        let payoffs = Payoffs::simple(2);
+        // Four patients who gave the same answer, of whom three have the first diagnosis, as was believed.
+        let cases: Vec<Played> = [0, 0, 1, 0].map(|truth| played(truth, 0.75, 0, 0.25)).to_vec();
+        let (mean, se) = expected_return(&cases, &payoffs).expect("beliefs are known");
+        assert_eq!((mean, se), (0.25, 0.0));
+        assert_eq!(cases.iter().map(|p| p.episode_return).sum::<f64>() / 4.0, mean, "the same in the mean");
+        // Whoever declares against the belief is worth what the belief says.
+        let (mean, _) = expected_return(&[played(1, 0.75, 1, 0.0)], &payoffs).expect("beliefs are known");
+        assert_eq!(mean, -0.5);
+        let unknown = Played { posteriors: vec![Vec::new()], ..played(0, 0.5, 0, 0.0) };
+        assert_eq!((expected_return(&[unknown], &payoffs), expected_return(&[], &payoffs)), (None, None));
+    }
 }

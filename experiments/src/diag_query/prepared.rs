@@ -47,6 +47,7 @@ const UNITS: &[(&str, &str)] = &[
     ("accuracy", "share of cases"),
     ("top_3_accuracy", "share of cases"),
     ("exact_return", "utility, expected over all patients"),
+    ("expected_return", "utility, expected over diagnoses given the answers"),
     ("exact_accuracy", "share of all patients"),
     ("way_to_optimum", "share of the way from declaring at once"),
 ];

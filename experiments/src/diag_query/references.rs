@@ -91,7 +91,7 @@ pub fn measure(ground: Ground<'_>, name: &str, seeds: &TrialSeeds, sizes: Sizes,
     if let Some(exact) = exact.filter(|_| !matches!(name, "random" | "bayes_all" | "naive_bayes_gain")) {
         let mut policy = policy(name, player.model.as_ref(), 0)?;
         let value = exact.of_policy(name, policy.as_mut(), theta.unwrap_or(NEVER), stop)?;
-        found.metrics.extend(value.map(|value| exact.measures(&value)).unwrap_or_default());
+        found.metrics.extend(exact.measures(value.as_ref(), &played));
     }
     found.metrics.extend(theta.filter(|t| *t <= 1.0).map(|t| ("threshold".to_owned(), t)));
     Ok(found)

@@ -170,7 +170,7 @@ impl Task for QueryTask<'_> {
         if let Some(exact) = self.exact.filter(|_| split == SPLIT.name) {
             let env = self.world.measuring(problem, self.view, false)?;
             let value = exact.of_actor(env, actor, &snapshot, stop)?;
-            found.metrics.extend(value.map(|value| exact.measures(&value)).unwrap_or_default());
+            found.metrics.extend(exact.measures(value.as_ref(), &played));
         }
         found.details = serde_json::to_value(details).map_err(|e| Error::State(e.to_string()))?;
         Ok(found)

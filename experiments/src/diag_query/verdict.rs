@@ -1,6 +1,6 @@
 //! What may be said of a `diag_query` study: the arms that learn against planners that know a model.
 
-use super::exact::EXACT_RETURN;
+use super::exact::{EXACT_RETURN, EXPECTED_RETURN};
 use anyhow::Result;
 use retune::stats::Bootstrap;
 use retune::track::{ArmKind, ArmSummary, Comparison, MetricInfo, Summary, sentence};
@@ -84,18 +84,24 @@ pub fn conclude(summary: &mut Summary, bootstrap: &Bootstrap) -> Result<()> {
 
 /// How the best arm that learns compares with each planner by expected returns, where both are known.
 fn expected(learners: &[&ArmSummary], planners: &[&ArmSummary], bootstrap: &Bootstrap) -> Result<Vec<String>> {
-    let metric = MetricInfo {
-        name: "expected return".to_owned(),
-        unit: "utility, over all patients and answers".to_owned(),
-        higher_is_better: true,
-    };
-    let known = |arm: &ArmSummary| arm.metrics.get(EXACT_RETURN).map(|found| found.results.clone());
-    let Some((learner, worth)) = best(learners).and_then(|arm| Some((arm, known(arm)?))) else { return Ok(Vec::new()) };
+    let kinds = [
+        (EXACT_RETURN, "utility, over all patients and answers", "Without the chance of the cases"),
+        (
+            EXPECTED_RETURN,
+            "utility, over the diagnoses of the cases given the answers",
+            "Without the chance of the diagnoses",
+        ),
+    ];
     let mut said = Vec::new();
-    for (planner, other) in planners.iter().filter_map(|arm| Some((arm, known(arm)?))) {
-        let pair = ((learner.name.as_str(), &worth), (planner.name.as_str(), &other));
-        let found = Comparison::of(pair.0, pair.1, true, bootstrap)?;
-        said.extend(found.map(|c| format!("Without the chance of the cases: {}", sentence(&c, &metric))));
+    for (measure, unit, lead) in kinds {
+        let metric = MetricInfo { name: "expected return".to_owned(), unit: unit.to_owned(), higher_is_better: true };
+        let known = |arm: &ArmSummary| arm.metrics.get(measure).map(|found| found.results.clone());
+        let Some((learner, worth)) = best(learners).and_then(|arm| Some((arm, known(arm)?))) else { continue };
+        for (planner, other) in planners.iter().filter_map(|arm| Some((arm, known(arm)?))) {
+            let pair = ((learner.name.as_str(), &worth), (planner.name.as_str(), &other));
+            let found = Comparison::of(pair.0, pair.1, true, bootstrap)?;
+            said.extend(found.map(|c| format!("{lead}: {}", sentence(&c, &metric))));
+        }
     }
     Ok(said)
 }
@@ -217,6 +223,21 @@ pub(super) mod tests {
         found.fill_statistics(&bootstrap()).expect("finite");
         conclude(&mut found, &bootstrap()).expect("finite");
         let told: Vec<&String> = found.verdict.iter().filter(|s| s.contains("chance of the cases")).collect();
+        assert!(told.len() == 1 && told[0].contains("ppo beats greedy_gain"), "{told:?}");
+    }
+
+    #[test]
+    fn where_nothing_is_exact_the_expectation_over_diagnoses_is_compared() {
+        let mut found = summary(&[GREEDY, UTILITY, PPO, DQN]);
+        for (name, worth) in [("ppo", 0.7), ("greedy_gain", 0.5)] {
+            let results = ScoreSet::measured((0..5).map(|seed| (seed, worth + 0.001 * seed as f64)));
+            let arm = found.arms.iter_mut().find(|arm| arm.name == name).expect("named above");
+            arm.metrics.insert(EXPECTED_RETURN.into(), ExtraMetric { unit: String::new(), results });
+        }
+        found.verdict.clear();
+        found.fill_statistics(&bootstrap()).expect("finite");
+        conclude(&mut found, &bootstrap()).expect("finite");
+        let told: Vec<&String> = found.verdict.iter().filter(|s| s.contains("chance of the diagnoses")).collect();
         assert!(told.len() == 1 && told[0].contains("ppo beats greedy_gain"), "{told:?}");
     }
 

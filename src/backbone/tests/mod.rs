@@ -1,6 +1,7 @@
 //! Tests of the whole backbone. All but the goldens use a tiny random BERT.
 
 mod adapters;
+mod devices;
 mod golden;
 mod loader;
 mod quantised;

@@ -128,7 +128,11 @@ pub(super) fn options() -> BackboneOptions {
 
 /// A backbone in a store of its own.
 pub(super) fn backbone(options: &BackboneOptions) -> (Backbone, ParamStore) {
-    let mut store = ParamStore::new(&Device::Cpu, Seed::root(5));
+    backbone_on(&Device::Cpu, options)
+}
+
+pub(super) fn backbone_on(device: &Device, options: &BackboneOptions) -> (Backbone, ParamStore) {
+    let mut store = ParamStore::new(device, Seed::root(5));
     let backbone = Backbone::new(&weights(), options, &mut store).unwrap();
     (backbone, store)
 }

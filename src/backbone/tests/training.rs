@@ -3,7 +3,7 @@
 use super::tiny::{self, backbone, bits, options, refs, texts};
 use crate::Error;
 use crate::backbone::{Backbone, BackboneOptions, LoadOptions, Tokens, TrainMode, Weights};
-use crate::nn::{Gradients, Init, Movement, Optimizer, OptimizerConfig, ParamStore, ops};
+use crate::nn::{Gradients, Init, Movement, Optimizer, OptimizerConfig, ParamStore, on_each_device, ops};
 use crate::persist::StateDict;
 use candle_core::{Device, Tensor};
 
@@ -17,10 +17,10 @@ pub(super) fn loss_of(store: &ParamStore, pooled: &Tensor) -> Tensor {
     let (w, b) = (store.tensor("head.weight").unwrap(), store.tensor("head.bias").unwrap());
     let labels: Vec<u32> = (0..pooled.dim(0).unwrap() as u32).map(|i| i % 2).collect();
     let logits = ops::linear(pooled, &w, Some(&b)).unwrap();
-    ops::cross_entropy(&logits, &Tensor::new(labels, &Device::Cpu).unwrap()).unwrap()
+    ops::cross_entropy(&logits, &Tensor::new(labels, pooled.device()).unwrap()).unwrap()
 }
 
-fn gradients(backbone: &Backbone, store: &ParamStore, texts: &[Tokens], update: u64) -> Gradients {
+pub(super) fn gradients(backbone: &Backbone, store: &ParamStore, texts: &[Tokens], update: u64) -> Gradients {
     let loss = loss_of(store, &backbone.encode(store, &refs(texts)).unwrap());
     Gradients::of(&loss, store, update).unwrap()
 }
@@ -36,7 +36,7 @@ pub(super) fn train(backbone: &Backbone, store: &ParamStore, texts: &[Tokens], u
     optimizer
 }
 
-fn modes() -> Vec<(&'static str, BackboneOptions)> {
+pub(super) fn modes() -> Vec<(&'static str, BackboneOptions)> {
     let with = |mode, top_layers, train_embeddings| BackboneOptions { mode, top_layers, train_embeddings, ..options() };
     let mut every_linear = with(TrainMode::Lora, 1, true);
     every_linear.lora.targets =
@@ -54,10 +54,14 @@ fn modes() -> Vec<(&'static str, BackboneOptions)> {
 
 #[test]
 fn each_mode_trains_what_it_says_and_nothing_else() {
+    on_each_device(check_modes);
+}
+
+fn check_modes(device: &Device) {
     // A layer has 16 parameters, the embeddings 5, the head 2; an adapter is 2 matrices.
     let expected = [2, 2 + 3 * 2 * 2, 2 + 3 * 6 * 2, 2 + 16, 2 + 32, 2 + 53, 2 + 48];
     for ((name, options), expected) in modes().into_iter().zip(expected) {
-        let (backbone, mut store) = backbone(&options);
+        let (backbone, mut store) = tiny::backbone_on(device, &options);
         add_head(&mut store, tiny::WIDTH);
         assert_eq!(store.trainable().count(), expected, "{name}");
         let texts = texts(&backbone);

@@ -1,9 +1,9 @@
 //! Every fused kernel against its plain twin in F64 (values and gradients), against finite differences, and against
-//! itself on other numbers of threads.
+//! itself on other numbers of threads; and the twin in F32 on other devices, where it is what runs.
 
 use super::*;
 use crate::nn::ops::Activation;
-use crate::nn::plain;
+use crate::nn::{devices, plain};
 use crate::rng::Seed;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -27,13 +27,33 @@ fn padded_mask(seed: u64, rows: usize, tokens: usize, least: usize) -> Tensor {
     Tensor::from_vec(values, (rows, tokens), &Device::Cpu).unwrap()
 }
 
-/// Output and gradients of Σ weights·f(inputs), the weights being fixed noise, as F64 values.
+/// `x` in the type of `like`, where `like` lives.
+fn beside(x: &Tensor, like: &Tensor) -> Tensor {
+    x.to_device(like.device()).unwrap().to_dtype(like.dtype()).unwrap()
+}
+
+/// Ids where `like` lives.
+fn ids_beside(ids: &Tensor, like: &Tensor) -> Tensor {
+    ids.to_device(like.device()).unwrap()
+}
+
+/// Output and gradients of Σ weights·f(inputs) on the CPU, the weights being fixed noise, as F64 values.
 fn evaluate(inputs: &[Tensor], dtype: DType, f: impl Fn(&[Tensor]) -> Result<Tensor>) -> Vec<Vec<f64>> {
-    let vars: Vec<Var> =
-        inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(dtype).unwrap().copy().unwrap()).unwrap()).collect();
+    evaluate_on(&Device::Cpu, inputs, dtype, f)
+}
+
+/// The same on `device`.
+fn evaluate_on(
+    device: &Device,
+    inputs: &[Tensor],
+    dtype: DType,
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> Vec<Vec<f64>> {
+    let there = |x: &Tensor| x.to_dtype(dtype).unwrap().to_device(device).unwrap().copy().unwrap();
+    let vars: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(&there(x)).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let out = f(&tensors).unwrap();
-    let weights = randn(99, "weights", out.dims()).to_dtype(dtype).unwrap();
+    let weights = beside(&randn(99, "weights", out.dims()), &out);
     let grads = (&out * weights).unwrap().sum_all().unwrap().backward().unwrap();
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let mut all = vec![flat(&out)];
@@ -59,15 +79,24 @@ fn assert_twins_of_size(
     fused: impl Fn(&[Tensor]) -> Result<Tensor>,
     plain: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
-    let got = evaluate(inputs, DType::F32, fused);
-    let want = evaluate(inputs, DType::F64, plain);
-    for (which, (got, want)) in got.iter().zip(&want).enumerate() {
-        assert_eq!(got.len(), want.len());
-        let scale = want.iter().fold(size, |m, v| m.max(v.abs()));
-        for (i, (got, want)) in got.iter().zip(want).enumerate() {
-            let error = (got - want).abs() / scale;
-            assert!(error <= tolerance, "tensor {which}, entry {i}: {got} instead of {want} (scale {scale})");
+    let want = evaluate(inputs, DType::F64, &plain);
+    let agrees = |got: Vec<Vec<f64>>, tolerance: f64, device: &Device| {
+        for (which, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert_eq!(got.len(), want.len());
+            let scale = want.iter().fold(size, |m, v| m.max(v.abs()));
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                let error = (got - want).abs() / scale;
+                assert!(
+                    error <= tolerance,
+                    "{device:?}, tensor {which}, entry {i}: {got} instead of {want} (scale {scale})"
+                );
+            }
         }
+    };
+    agrees(evaluate(inputs, DType::F32, fused), tolerance, &Device::Cpu);
+    // The plain form of F32 keeps more intermediate values than a kernel does, each of them rounded.
+    for device in devices().iter().filter(|device| !device.is_cpu()) {
+        agrees(evaluate_on(device, inputs, DType::F32, &plain), 8.0 * tolerance, device);
     }
 }
 
@@ -157,19 +186,22 @@ proptest! {
         let mask = padded_mask(seed, rows, tokens, 1);
         // The factors of the twin are F32, so it runs in F32 too.
         let weights = randn(99, "weights", inputs[0].dims());
-        let run = |fused: bool| {
-            let vars = inputs.clone().map(|x| Var::from_tensor(&x).unwrap());
+        let run = |fused: bool, device: &Device| {
+            let vars = inputs.clone().map(|x| Var::from_tensor(&x.to_device(device).unwrap()).unwrap());
             let f = if fused { attention_dropout } else { plain::attention_dropout };
-            let out = f(&vars[0], &vars[1], &vars[2], &mask, heads, p, &key).unwrap();
-            let grads = out.mul(&weights).unwrap().sum_all().unwrap().backward().unwrap();
+            let out = f(&vars[0], &vars[1], &vars[2], &beside(&mask, &vars[0]), heads, p, &key).unwrap();
+            let grads = out.mul(&beside(&weights, &out)).unwrap().sum_all().unwrap().backward().unwrap();
             let mut all = vec![out.detach()];
             all.extend(vars.iter().map(|v| grads.get(v).unwrap().clone()));
-            all
+            all.into_iter().map(|t| t.to_device(&Device::Cpu).unwrap()).collect::<Vec<_>>()
         };
-        for (got, want) in run(true).iter().zip(run(false)) {
-            let scale = want.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap().max(1.0);
-            let error = (got - want).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-            prop_assert!(error <= 1e-5 * scale, "{error} of {scale}");
+        let fused = run(true, &Device::Cpu);
+        for device in devices() {
+            for (got, want) in fused.iter().zip(run(false, &device)) {
+                let scale = want.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap().max(1.0);
+                let error = (got - want).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+                prop_assert!(error <= 1e-5 * scale, "{device:?}: {error} of {scale}");
+            }
         }
         assert_deterministic(&inputs, |t| attention_dropout(&t[0], &t[1], &t[2], &mask, heads, p, &key));
     }
@@ -208,8 +240,7 @@ proptest! {
         let shape = [rows, tokens, heads * width];
         let inputs = ["q", "k", "v"].map(|name| randn(seed, name, &shape));
         let mask = padded_mask(seed, rows, tokens, least);
-        let wide = mask.to_dtype(DType::F64).unwrap();
-        assert_twins(&inputs, 2e-6, |t| attention(&t[0], &t[1], &t[2], &mask, heads), |t| plain::attention(&t[0], &t[1], &t[2], &wide, heads));
+        assert_twins(&inputs, 2e-6, |t| attention(&t[0], &t[1], &t[2], &mask, heads), |t| plain::attention(&t[0], &t[1], &t[2], &beside(&mask, &t[0]), heads));
     }
 }
 
@@ -221,7 +252,7 @@ proptest! {
         let mut rng = Seed::root(seed).child("ids").rng();
         let ids: Vec<u32> = (0..rows * tokens).map(|_| rng.below(table) as u32).collect();
         let ids = Tensor::from_vec(ids, (rows, tokens), &Device::Cpu).unwrap();
-        assert_twins(&[randn(seed, "table", &[table, width])], 1e-6, |t| embedding(&t[0], &ids), |t| plain::embedding(&t[0], &ids));
+        assert_twins(&[randn(seed, "table", &[table, width])], 1e-6, |t| embedding(&t[0], &ids), |t| plain::embedding(&t[0], &ids_beside(&ids, &t[0])));
     }
 
     #[test]
@@ -233,7 +264,7 @@ proptest! {
         };
         let (ids, kinds) = (draw(table), draw(2));
         let inputs = [("words", table), ("positions", tokens + spare), ("segments", 2)].map(|(name, n)| randn(seed, name, &[n, width]));
-        assert_twins(&inputs, 1e-6, |t| embedding_sum(&t[0], &t[1], &t[2], &ids, &kinds), |t| plain::embedding_sum(&t[0], &t[1], &t[2], &ids, &kinds));
+        assert_twins(&inputs, 1e-6, |t| embedding_sum(&t[0], &t[1], &t[2], &ids, &kinds), |t| plain::embedding_sum(&t[0], &t[1], &t[2], &ids_beside(&ids, &t[0]), &ids_beside(&kinds, &t[0])));
     }
 
     #[test]
@@ -241,21 +272,18 @@ proptest! {
         let scaled = |name: &str, shape: [usize; 2]| (randn(seed, name, &shape) / (shape[1] as f64).sqrt()).unwrap();
         let inputs = [randn(seed, "x", &[rows, n]), scaled("a", [rank, n]), scaled("b", [m, rank])];
         let (w, b) = (scaled("w", [m, n]), bias.then(|| randn(seed, "bias", &[m])));
-        let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
-        let (wide_w, wide_b) = (wide(&w), b.as_ref().map(wide));
         assert_twins(
             &inputs, 3e-6,
             |t| linear_lora(&t[0], &w, b.as_ref(), &t[1], &t[2], 0.5),
-            |t| plain::linear_lora(&t[0], &wide_w, wide_b.as_ref(), &t[1], &t[2], 0.5),
+            |t| plain::linear_lora(&t[0], &beside(&w, &t[0]), b.as_ref().map(|b| beside(b, &t[0])).as_ref(), &t[1], &t[2], 0.5),
         );
     }
 
     #[test]
     fn mean_pool_is_its_twin(seed: u64, rows in 1usize..5, tokens in 1usize..40, width in 1usize..40) {
         let mask = padded_mask(seed, rows, tokens, 1);
-        let wide = mask.to_dtype(DType::F64).unwrap();
         let x = randn(seed, "x", &[rows, tokens, width]);
-        assert_twins(&[x], 1e-6, |t| masked_mean_pool(&t[0], &mask), |t| plain::masked_mean_pool(&t[0], &wide));
+        assert_twins(&[x], 1e-6, |t| masked_mean_pool(&t[0], &mask), |t| plain::masked_mean_pool(&t[0], &beside(&mask, &t[0])));
     }
 
     #[test]
@@ -266,7 +294,7 @@ proptest! {
         let mut rng = Seed::root(seed).child("labels").rng();
         let labels: Vec<u32> = (0..rows).map(|_| rng.below(classes) as u32).collect();
         let labels = Tensor::from_vec(labels, rows, &Device::Cpu).unwrap();
-        assert_twins(std::slice::from_ref(&x), 1e-6, |t| cross_entropy(&t[0], &labels), |t| plain::cross_entropy(&t[0], &labels));
+        assert_twins(std::slice::from_ref(&x), 1e-6, |t| cross_entropy(&t[0], &labels), |t| plain::cross_entropy(&t[0], &ids_beside(&labels, &t[0])));
         let targets = candle_nn::ops::sigmoid(&randn(seed, "t", &[rows, classes])).unwrap();
         assert_twins(&[x, targets], 1e-6, |t| bce_with_logits(&t[0], &t[1]), |t| plain::bce_with_logits(&t[0], &t[1]));
     }

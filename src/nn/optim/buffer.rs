@@ -140,9 +140,41 @@ pub(super) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     let (storage, layout) = x.storage_and_layout();
     let (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
         drop(storage);
-        return Ok(x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar()?);
+        return Ok(square_on_device(x)?.to_scalar()?);
     };
     Ok(sum_of_squares_of(&values[start..end]))
+}
+
+/// [`sum_of_squares`] of each, of which those on a GPU cross to the host together: each crossing waits for all work there.
+pub(super) fn sums_of_squares(tensors: &[&Tensor]) -> Result<Vec<f64>> {
+    let away: Vec<Tensor> =
+        tensors.iter().filter(|x| !x.device().is_cpu()).map(|x| square_on_device(x)).collect::<Result<_>>()?;
+    let mut crossed = if away.is_empty() { Vec::new() } else { Tensor::stack(&away, 0)?.to_vec1()? }.into_iter();
+    let square = |x: &&Tensor| match x.device().is_cpu() {
+        true => sum_of_squares(x),
+        false => Ok(crossed.next().expect("one for each tensor that is not on the CPU")),
+    };
+    tensors.iter().map(square).collect()
+}
+
+/// Σ x² as an F64 scalar where `x` is.
+fn square_on_device(x: &Tensor) -> Result<Tensor> {
+    total_by_rows(&x.flatten_all()?.to_dtype(DType::F64)?.sqr()?)
+}
+
+/// Σ x of a vector, by rows first: a sum over everything is the work of a single block of threads of a GPU.
+fn total_by_rows(x: &Tensor) -> Result<Tensor> {
+    const ROW: usize = 1024;
+    let count = x.elem_count();
+    if count <= ROW {
+        return Ok(x.sum_all()?);
+    }
+    let (rows, rest) = (count / ROW, count % ROW);
+    let sums = x.narrow(0, 0, rows * ROW)?.reshape((rows, ROW))?.sum(1)?;
+    if rest == 0 {
+        return total_by_rows(&sums);
+    }
+    total_by_rows(&Tensor::cat(&[&sums, &x.narrow(0, rows * ROW, rest)?.sum_keepdim(0)?], 0)?)
 }
 
 /// [`sum_of_squares`] of a slice.
@@ -169,4 +201,21 @@ pub(in crate::nn) fn chunk_sum_of_squares(values: &[f32]) -> f64 {
             lanes.iter().sum::<f64>() + rest
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn a_total_by_rows_is_the_sum_whatever_the_length() {
+        for count in [1, 1023, 1024, 1025, 5000, 1024 * 1024, 1024 * 1030 + 7] {
+            let values: Vec<f32> = (0..count).map(|i| (i % 17) as f32 - 3.0).collect();
+            let expected: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            let x = Tensor::from_vec(values, count, &Device::Cpu).unwrap();
+            let found: f64 = square_on_device(&x).unwrap().to_scalar().unwrap();
+            assert_eq!(found, expected, "{count}");
+        }
+    }
 }

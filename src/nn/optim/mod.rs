@@ -7,7 +7,7 @@ use super::gradients::non_finite;
 use super::{Gradient, Gradients, ParamStore};
 use crate::persist::StateDict;
 use crate::{Error, Result};
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -184,10 +184,13 @@ impl Optimizer {
 
     /// Root of the sum of squares over all gradients, in name order and in F64.
     fn global_norm(&self, pairs: &[(&str, &Var, Cow<'_, Gradient>)]) -> Result<f64> {
+        let dense = |grad: &Gradient| if let Gradient::Dense(tensor) = grad { Some(tensor.clone()) } else { None };
+        let tensors: Vec<Tensor> = pairs.iter().filter_map(|(_, _, grad)| dense(grad)).collect();
+        let mut of_dense = buffer::sums_of_squares(&tensors.iter().collect::<Vec<_>>())?.into_iter();
         let mut total = 0.0;
         for (name, _, grad) in pairs {
             let square = match &**grad {
-                Gradient::Dense(grad) => buffer::sum_of_squares(grad)?,
+                Gradient::Dense(_) => of_dense.next().unwrap_or(f64::NAN),
                 Gradient::Rows(rows) => rows.sum_of_squares(),
             };
             if !square.is_finite() {

@@ -278,3 +278,47 @@ proptest! {
         prop_assert_eq!(flat(&whole.narrow(0, 0, part).unwrap()), flat(&some));
     }
 }
+
+/// What runs on a GPU, here on the CPU, with some inputs trained and some not.
+#[test]
+fn the_forms_for_gpus_have_the_values_and_gradients_of_the_compositions() {
+    let normal = |seed: u64, shape: &[usize]| {
+        Tensor::from_vec(numbers(seed, shape.iter().product(), 1.0), shape, &Device::Cpu).unwrap()
+    };
+    type Op = fn(&[Tensor]) -> Result<Tensor>;
+    let pairs: [(Op, Op, Vec<Tensor>); 3] = [
+        (|t| softmax_on_gpu(&t[0]), |t| softmax(&t[0]), vec![normal(1, &[3, 4, 7])]),
+        (|t| softmax_on_gpu(&t[0].transpose(0, 1)?), |t| softmax(&t[0].transpose(0, 1)?), vec![normal(2, &[5, 9])]),
+        (
+            |t| layer_norm_on_gpu(&t[0], &t[1], &t[2], 1e-5),
+            |t| layer_norm(&t[0], None, &t[1], &t[2], 1e-5),
+            vec![normal(3, &[2, 6, 11]), normal(4, &[11]), normal(5, &[11])],
+        ),
+    ];
+    for (which, (gpu, composed, inputs)) in pairs.into_iter().enumerate() {
+        for trained in 1..1 << inputs.len() {
+            let run = |op: Op| {
+                let vars: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(x).unwrap()).collect();
+                let tensors: Vec<Tensor> = vars
+                    .iter()
+                    .enumerate()
+                    .map(|(i, v)| if trained >> i & 1 == 1 { v.as_tensor().clone() } else { v.as_detached_tensor() })
+                    .collect();
+                let y = op(&tensors).unwrap();
+                let loss = y.mul(&normal(9, y.dims())).unwrap().sum_all().unwrap();
+                let grads = loss.backward().unwrap();
+                let mut all = vec![Some(y.detach())];
+                all.extend(vars.iter().map(|v| grads.get(v).cloned()));
+                all.into_iter().map(|t| t.map(|t| flat(&t))).collect::<Vec<_>>()
+            };
+            for (i, (found, expected)) in run(gpu).iter().zip(run(composed)).enumerate() {
+                assert_eq!(found.is_some(), expected.is_some(), "{which}, trained {trained:b}, tensor {i}");
+                if let (Some(found), Some(expected)) = (found, expected) {
+                    close(found, &expected, 1e-5, &format!("{which}, trained {trained:b}, tensor {i}"));
+                }
+            }
+        }
+    }
+    // Where nothing is trained there is no graph.
+    assert!(!softmax_on_gpu(&normal(1, &[2, 2])).unwrap().track_op());
+}

@@ -22,7 +22,7 @@ use outputs::Wiring;
 use retune::agent::{Ledger, Snapshot, Stop};
 use retune::backbone;
 use retune::env::TextId;
-use retune::nn::{Gradients, Group, Optimizer, OptimizerConfig, ParamStore, StepReport, checksum};
+use retune::nn::{Gradients, Group, Optimizer, OptimizerConfig, ParamStore, StepReport, checksum, host_copy};
 use retune::persist::StateDict;
 use retune::replay::ObsBatch;
 use retune::rng::StreamRng;
@@ -76,9 +76,9 @@ impl ScorerNetwork {
             let expected = "expected false: the scoring model on texts has no noisy layers";
             return Err(Error::config("net.noisy", true, expected));
         }
-        let mut store = ParamStore::new(setup.device, setup.seed.child("init"));
+        let mut store = ParamStore::new(&setup.learner_device(), setup.seed.child("init"));
         let mut ledger = Ledger::default();
-        let texts = setup.text.map(|model| Texts::new(model, setup.spec, &mut store, &mut ledger)).transpose()?;
+        let texts = setup.text.map(|model| Texts::new(model, setup, &mut store, &mut ledger)).transpose()?;
         let width = texts.as_ref().map_or(0, Texts::width);
         let wiring = Wiring::new(heads, super::candidates(setup.spec)?.num_candidates);
         let sizes = (setup.learning.hidden, setup.learning.clusters);
@@ -281,11 +281,14 @@ impl Network for ScorerNetwork {
     }
 
     fn snapshot(&mut self, texts: &[TextId]) -> Result<Arc<Snapshot>> {
-        let mut params = self.store.copies(|name| name.starts_with(PREFIX))?;
+        let mut params = BTreeMap::new();
+        for name in self.store.names().filter(|name| name.starts_with(PREFIX)) {
+            params.insert(name.to_owned(), host_copy(&self.store.detached(name)?)?);
+        }
         let mut features = None;
         if let Some(model) = &self.texts {
             for name in [TEXT_MEAN, TEXT_STD] {
-                params.insert(name.to_owned(), self.store.detached(name)?);
+                params.insert(name.to_owned(), host_copy(&self.store.detached(name)?)?);
             }
             features = Some(model.publish(&self.store, texts, &mut self.ledger)?);
         }
@@ -342,7 +345,7 @@ impl Network for ScorerNetwork {
             held.then(|| self.saved_copy(state, &format!("{prefix}{name}/"), texts)).transpose()
         };
         let (target, reference) = (copy(target, "target", false)?, copy(reference, "reference", true)?);
-        let texts = self.texts.as_ref().map(|t| t.read(state, prefix, self.store.device())).transpose()?;
+        let texts = self.texts.as_ref().map(|t| t.read(state, prefix)).transpose()?;
         // The last that can fail, and it changes nothing if it does.
         self.optimizer.load(state, &format!("{prefix}optimizer/"), &self.store)?;
         params.iter().try_for_each(|(name, value)| self.store.set(name, value))?;

@@ -4,6 +4,7 @@ use candle_core::Device;
 use retune::backbone::{BackboneOptions, FeatureCache, LoadOptions, TrainMode, Weights as BackboneWeights};
 use retune::env::{CandidateObs, Env};
 use retune::nn::mlp::AdamConfig;
+use retune::nn::on_each_device;
 use retune::rng::Seed;
 use retune_envs::probe::SlateBandit;
 
@@ -25,15 +26,13 @@ fn config() -> NetConfig {
 }
 
 fn network(model: &crate::TextModel, seed: u64) -> Box<dyn Network> {
+    network_on(&Device::Cpu, model, seed)
+}
+
+fn network_on(device: &Device, model: &crate::TextModel, seed: u64) -> Box<dyn Network> {
     let env = SlateBandit::texts();
     let learning = LearningConfig { encoder_batch_size: 3, table_refresh_updates: 1, ..LearningConfig::default() };
-    let setup = Setup {
-        learning: &learning,
-        spec: env.spec(),
-        text: Some(model),
-        device: &Device::Cpu,
-        seed: Seed::root(seed),
-    };
+    let setup = Setup { learning: &learning, spec: env.spec(), text: Some(model), device, seed: Seed::root(seed) };
     build(&setup, &config(), &heads()).unwrap()
 }
 
@@ -63,9 +62,13 @@ fn squares(net: &mut dyn Network, weights: Weights, obs: &ObsBatch) -> f64 {
 
 #[test]
 fn outputs_go_where_their_gradient_points_in_every_mode() {
+    on_each_device(check_modes);
+}
+
+fn check_modes(device: &Device) {
     for mode in [TrainMode::Frozen, TrainMode::Lora, TrainMode::Full] {
         let model = model(mode);
-        let mut net = network(&model, 1);
+        let mut net = network_on(device, &model, 1);
         let obs = batch(&observations(3));
         net.hold(Weights::Reference).unwrap();
         let before = squares(net.as_mut(), Weights::Online, &obs);
@@ -109,8 +112,12 @@ fn gradients_agree_with_finite_differences() {
 
 #[test]
 fn actors_say_what_the_learner_says() {
+    on_each_device(check_actors);
+}
+
+fn check_actors(device: &Device) {
     let model = model(TrainMode::Frozen);
-    let mut net = network(&model, 1);
+    let mut net = network_on(device, &model, 1);
     let all = observations(5);
     let (mut own, mut theirs) = (Outputs::default(), Outputs::default());
     net.predict(Weights::Online, &batch(&all), &mut own).unwrap();
@@ -123,6 +130,25 @@ fn actors_say_what_the_learner_says() {
         let close = own.head(h).iter().zip(theirs.head(h)).all(|(a, b)| (a - b).abs() < 1e-5);
         assert!(close, "{}", head.name);
     }
+}
+
+#[test]
+fn what_a_device_has_learnt_goes_on_on_the_cpu() {
+    on_each_device(|device| {
+        let obs = batch(&observations(4));
+        let there_model = model(TrainMode::Lora);
+        let mut there = network_on(device, &there_model, 1);
+        (0..3).for_each(|_| update(there.as_mut(), &obs));
+        let mut state = StateDict::default();
+        there.save(&mut state, "x/").unwrap();
+        let here_model = model(TrainMode::Lora);
+        let mut here = network(&here_model, 9);
+        here.load(&state, "x/").unwrap();
+        let (a, b) = (squares(there.as_mut(), Weights::Online, &obs), squares(here.as_mut(), Weights::Online, &obs));
+        assert!((a - b).abs() < 1e-4 * a, "{device:?}: {a} there, {b} on the CPU");
+        update(here.as_mut(), &obs);
+        assert!(squares(here.as_mut(), Weights::Online, &obs) < b, "{device:?}");
+    });
 }
 
 #[test]

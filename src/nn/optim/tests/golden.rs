@@ -1,7 +1,7 @@
 //! Every algorithm against PyTorch or transformers; `tests/golden/optim/generate.py` made the numbers.
 
 use super::*;
-use crate::nn::{Schedule, ScheduleKind};
+use crate::nn::{Schedule, ScheduleKind, on_each_device};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -46,11 +46,11 @@ fn config_of(golden: &Value, case: &str) -> OptimizerConfig {
 }
 
 /// Largest difference to the reference after all updates, as a share of the distance moved.
-fn error_of(golden: &Value, case: &str, config: OptimizerConfig) -> f64 {
-    let mut store = ParamStore::new(&Device::Cpu, Seed::root(0));
+fn error_of(golden: &Value, case: &str, config: OptimizerConfig, device: &Device) -> f64 {
+    let mut store = ParamStore::new(device, Seed::root(0));
     let tensor = |name: &str, values: &Value| {
         let shape: Vec<usize> = serde_json::from_value(golden["shapes"][name].clone()).unwrap();
-        Tensor::from_vec(floats(values), shape, &Device::Cpu).unwrap()
+        Tensor::from_vec(floats(values), shape, device).unwrap()
     };
     for (name, values) in golden["start"].as_object().unwrap() {
         store.insert(name, &tensor(name, values)).unwrap();
@@ -77,10 +77,12 @@ fn error_of(golden: &Value, case: &str, config: OptimizerConfig) -> f64 {
 #[test]
 fn every_algorithm_agrees_with_its_reference() {
     let golden = golden();
-    for case in golden["cases"].as_object().unwrap().keys() {
-        let error = error_of(&golden, case, config_of(&golden, case));
-        assert!(error < 1e-5, "{case}: {error}");
-    }
+    on_each_device(|device| {
+        for case in golden["cases"].as_object().unwrap().keys() {
+            let error = error_of(&golden, case, config_of(&golden, case), device);
+            assert!(error < 1e-5, "{case} on {device:?}: {error}");
+        }
+    });
 }
 
 #[test]
@@ -100,6 +102,6 @@ fn a_wrong_setting_does_not_agree() {
     for (case, change) in wrong {
         let mut config = config_of(&golden, case);
         change(&mut config);
-        assert!(error_of(&golden, case, config) > 1e-4, "{case}");
+        assert!(error_of(&golden, case, config, &Device::Cpu) > 1e-4, "{case}");
     }
 }

@@ -5,7 +5,7 @@ mod golden;
 use super::adafactor::Second;
 use super::buffer::Buffer;
 use super::*;
-use crate::nn::{Init, Schedule, ScheduleKind};
+use crate::nn::{Init, Schedule, ScheduleKind, on_each_device};
 use crate::rng::Seed;
 use candle_core::{DType, Device, Tensor};
 
@@ -28,7 +28,7 @@ fn gradients(store: &ParamStore, update: u64, scale: f64) -> Gradients {
     let of = |name: &str, var: &Var| {
         let mut rng = Seed::root(2).child(name).index(update).rng();
         let values: Vec<f32> = (0..var.elem_count()).map(|_| (rng.normal() * scale) as f32).collect();
-        Tensor::from_vec(values, var.dims(), &Device::Cpu).unwrap()
+        Tensor::from_vec(values, var.dims(), var.device()).unwrap()
     };
     Gradients::from_map(store.trainable().map(|(n, v)| (n.to_owned(), of(n, v))).collect())
 }
@@ -163,7 +163,11 @@ fn rows_of_a_table_are_updated_as_its_dense_gradient_would() {
 
 /// Matrices and vectors that several threads share.
 fn matrices() -> ParamStore {
-    let mut store = ParamStore::new(&Device::Cpu, Seed::root(1));
+    matrices_on(&Device::Cpu)
+}
+
+fn matrices_on(device: &Device) -> ParamStore {
+    let mut store = ParamStore::new(device, Seed::root(1));
     for (name, shape) in [("body.weight", &[230, 150][..]), ("head.bias", &[40_000]), ("head.weight", &[3, 20_000])] {
         store.init(name, shape, Init::Normal(1.0)).unwrap();
     }
@@ -230,9 +234,13 @@ fn the_number_of_threads_does_not_matter() {
 
 #[test]
 fn saved_and_loaded_they_continue_bit_for_bit() {
+    on_each_device(check_that_it_continues);
+}
+
+fn check_that_it_continues(device: &Device) {
     let folder = tempfile::tempdir().unwrap();
     for algorithm in algorithms() {
-        let (a, b) = (matrices(), matrices());
+        let (a, b) = (matrices_on(device), matrices_on(device));
         let config = OptimizerConfig { algorithm, ..config() };
         let mut first = Optimizer::new(config.clone()).unwrap();
         for update in 0..3 {
