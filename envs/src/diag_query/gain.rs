@@ -1,7 +1,6 @@
 //! Information gain about the diagnosis, and what an answer says.
 
 use super::model::Belief;
-use super::payoffs::Payoffs;
 
 /// How the true state of a finding turns into an answer. An unknown answer says nothing about the state.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,24 +104,6 @@ pub fn gains(belief: &mut dyn Belief, channel: &Channel, findings: &[usize], sta
         (1.0 - channel.missing) * mutual_information_bits(&posterior, &table)
     };
     findings.iter().map(gain).collect()
-}
-
-/// By how much asking `finding` raises what the best declaration is worth, on average over its answers; `states` are its
-/// own. At least 0.
-pub fn worth_of_answer(
-    belief: &mut dyn Belief,
-    channel: &Channel,
-    payoffs: &Payoffs,
-    finding: usize,
-    states: usize,
-) -> f64 {
-    let best = |weights: &[f64]| payoffs.expected(weights).into_iter().fold(f64::NEG_INFINITY, f64::max);
-    let posterior = belief.posterior().to_vec();
-    let table = answer_table(belief, channel, finding, states);
-    let of_answer = |row: &[f64]| best(&row.iter().zip(&posterior).map(|(q, p)| q * p).collect::<Vec<_>>());
-    let informed: f64 = table.chunks(posterior.len()).map(of_answer).sum();
-    // An unknown answer leaves the belief as it is.
-    (1.0 - channel.missing) * (informed - best(&posterior)).max(0.0)
 }
 
 /// Gains within this many bits are ties.

@@ -38,7 +38,7 @@ pub const NOTICE: &str = "This is a research simulator, not a medical device: no
                           treat anybody.";
 
 /// What an arm may be shown.
-const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain", "candidates", "worth", "bins"];
+const VIEWS: &[&str] = &["vector", "known", "signed", "text", "belief", "belief_gain", "candidates", "bins"];
 
 macro_rules! preset {
     ($name:literal) => {

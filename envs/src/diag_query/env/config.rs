@@ -35,9 +35,6 @@ pub enum View {
     /// information gain and its cost, a diagnosis its probability, the state the entropy, the highest probability, time
     /// and cost. An oracle feature.
     Candidates,
-    /// [`View::Candidates`] and, of each question, by how much its answer raises what the best declaration is worth. An
-    /// oracle feature.
-    Worth,
     /// The belief in bins, for tables: one-hot blocks of the likeliest diagnosis, its probability, the entropy and the
     /// number of questions asked; see [`super::DiagQuery::blocks`]. An oracle feature.
     Bins,
@@ -45,7 +42,7 @@ pub enum View {
 
 impl View {
     /// All of them, with their names.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Vector, "vector"),
         (Self::Known, "known"),
         (Self::Signed, "signed"),
@@ -53,7 +50,6 @@ impl View {
         (Self::Belief, "belief"),
         (Self::BeliefGain, "belief_gain"),
         (Self::Candidates, "candidates"),
-        (Self::Worth, "worth"),
         (Self::Bins, "bins"),
     ];
 
@@ -66,7 +62,7 @@ impl View {
     /// Whether it shows what the attached model believes.
     #[must_use]
     pub fn uses_model(self) -> bool {
-        matches!(self, Self::Belief | Self::BeliefGain | Self::Candidates | Self::Worth | Self::Bins)
+        matches!(self, Self::Belief | Self::BeliefGain | Self::Candidates | Self::Bins)
     }
 }
 

@@ -4,7 +4,7 @@ use super::bins::Bins;
 use super::config::{DiagQueryConfig, Initial, View};
 use super::episode::{Asked, Episode};
 use super::rules::Rules;
-use crate::diag_query::gain::{entropy_bits, gains, worth_of_answer};
+use crate::diag_query::gain::{entropy_bits, gains};
 use crate::diag_query::model::Belief;
 use crate::diag_query::problem::{Problem, TestKind};
 use retune::env::{CandidateObs, CandidateSpec, Feedback, HistoryEvent, ItemOutcome, TextId, TextTable};
@@ -17,10 +17,6 @@ const HISTORY_DIM: usize = 1;
 /// Numbers of a candidate in [`View::Candidates`]: 1 for a question; its gain in bits, or the probability of a diagnosis;
 /// the logarithm of that; the cost of a question over that of the dearest.
 const CANDIDATE_DIM: usize = 4;
-
-/// Numbers of a candidate in [`View::Worth`]: those of [`View::Candidates`]; by how much the answer raises what the best
-/// declaration is worth; the logarithm of that.
-const WORTH_DIM: usize = CANDIDATE_DIM + 2;
 
 /// Logarithms in [`View::Candidates`] are in units of so many bits, and end at −1.
 const LOG_BITS: f64 = 10.0;
@@ -122,15 +118,6 @@ impl Encoder {
         self.offsets.len() + self.diagnoses + usize::from(self.stop)
     }
 
-    /// Numbers of a candidate.
-    fn candidate_dim(&self) -> usize {
-        match self.view {
-            View::Candidates => CANDIDATE_DIM,
-            View::Worth => WORTH_DIM,
-            _ => 0,
-        }
-    }
-
     pub fn texts(&self) -> &TextTable {
         &self.texts
     }
@@ -157,10 +144,10 @@ impl Encoder {
                 View::Text => 2,
                 View::Belief => self.diagnoses + 3 + findings,
                 View::BeliefGain => self.diagnoses + 3 + 2 * findings,
-                View::Candidates | View::Worth => 4,
+                View::Candidates => 4,
                 View::Bins => self.bins.blocks().iter().sum(),
             },
-            candidate_dim: self.candidate_dim(),
+            candidate_dim: if self.view == View::Candidates { CANDIDATE_DIM } else { 0 },
             has_text: text,
             history_len: if text { self.history_len } else { 0 },
             history_dim: if text { HISTORY_DIM } else { 0 },
@@ -180,7 +167,7 @@ impl Encoder {
             (View::Belief | View::BeliefGain, Some(belief)) => {
                 return self.finish(believed(rules, episode, belief, self.view, [time, cost]), rules, mask, episode);
             }
-            (View::Candidates | View::Worth, Some(belief)) => {
+            (View::Candidates, Some(belief)) => {
                 let largest = belief.posterior().iter().copied().fold(0.0, f64::max);
                 let state = vec![entropy_bits(belief.posterior()) as f32, largest as f32, time, cost];
                 let candidate_features = self.each(rules, episode, belief);
@@ -215,29 +202,23 @@ impl Encoder {
         }
     }
 
-    /// The numbers of all candidates, `[num_candidates, candidate_dim]`; those of questions that were asked are 0.
+    /// The numbers of all candidates, `[num_candidates, CANDIDATE_DIM]`; those of questions that were asked are 0.
     fn each(&self, rules: &Rules, episode: &Episode, belief: &mut dyn Belief) -> Vec<f32> {
-        let dim = self.candidate_dim();
-        let mut each = vec![0.0; self.num_candidates() * dim];
+        let mut each = vec![0.0; self.num_candidates() * CANDIDATE_DIM];
         let asked: BTreeSet<usize> = episode.asked.iter().map(|a| a.finding).collect();
         let open: Vec<usize> = (0..rules.states.len()).filter(|i| !asked.contains(i)).collect();
         let of_open = gains(belief, &rules.believed, &open, &rules.states);
         let dearest = rules.costs.iter().copied().fold(0.0, f64::max);
         for (&finding, gain) in open.iter().zip(of_open) {
             let cost = if dearest > 0.0 { (rules.costs[finding] / dearest) as f32 } else { 0.0 };
-            let numbers = &mut each[finding * dim..][..dim];
-            numbers[..CANDIDATE_DIM].copy_from_slice(&[1.0, gain as f32, logarithm(gain), cost]);
-            if self.view == View::Worth {
-                let states = rules.states[finding];
-                let worth = worth_of_answer(belief, &rules.believed, &rules.utilities, finding, states);
-                numbers[CANDIDATE_DIM..].copy_from_slice(&[worth as f32, logarithm(worth)]);
-            }
+            let numbers = [1.0, gain as f32, logarithm(gain), cost];
+            each[finding * CANDIDATE_DIM..][..CANDIDATE_DIM].copy_from_slice(&numbers);
         }
         let posterior = belief.posterior();
         let stop = posterior.iter().copied().fold(0.0, f64::max);
-        let answers = each[rules.states.len() * dim..].chunks_exact_mut(dim);
+        let answers = each[rules.states.len() * CANDIDATE_DIM..].chunks_exact_mut(CANDIDATE_DIM);
         for (numbers, &p) in answers.zip(posterior.iter().chain([&stop])) {
-            numbers[..CANDIDATE_DIM].copy_from_slice(&[0.0, p as f32, logarithm(p), 0.0]);
+            numbers.copy_from_slice(&[0.0, p as f32, logarithm(p), 0.0]);
         }
         each
     }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::diag_query::gain::Channel;
 use crate::diag_query::generators::gated;
 use crate::diag_query::problem::{CaseSource, ListSource, Selected};
 use crate::diag_query::shipped::{Roles, network_problem};
@@ -218,41 +217,6 @@ fn candidates_show_their_own_numbers() {
         let answers = numbers[8..].iter().map(|n| n[1]);
         assert!(answers.eq(shown.state[..d].iter().copied().chain([largest])), "the last one stops");
         assert_eq!(obs.state[1], largest);
-    }
-}
-
-/// Against the beliefs after every answer, with answers that may be wrong or unknown.
-#[test]
-fn candidates_show_what_their_answers_are_worth() {
-    let child = child();
-    let config = |view| DiagQueryConfig { view, stop: true, noise: 0.1, missing: 0.2, ..DiagQueryConfig::default() };
-    let (mut plain, mut worth) = (env(&child, config(View::Candidates)), env(&child, config(View::Worth)));
-    let channel = Channel::symmetric(0.1, 0.2);
-    let best = |posterior: &[f64]| posterior.iter().fold(-1.0, |best, p| f64::max(best, 2.0 * p - 1.0));
-    let mut belief = child.model.as_ref().unwrap().begin();
-    let mut shown = (plain.reset(Some(4)).unwrap(), worth.reset(Some(4)).unwrap());
-    for question in [2, 5] {
-        let pairs = shown.0.candidate_features.chunks(4).zip(shown.1.candidate_features.chunks(6));
-        for (i, (own, more)) in pairs.enumerate() {
-            assert_eq!(own, &more[..4]);
-            if i >= 8 || !shown.1.mask[i] {
-                assert_eq!(more[4..], [0.0; 2]);
-                continue;
-            }
-            let states = child.states()[i];
-            let after = (0..states).map(|answer| {
-                let mut next = belief.boxed();
-                next.observe(i, &channel.likelihood(i, states, answer)).unwrap();
-                (next.log_evidence() - belief.log_evidence()).exp() * best(next.posterior())
-            });
-            let expected = 0.8 * (after.sum::<f64>() - best(belief.posterior()));
-            assert!((f64::from(more[4]) - expected).abs() < 1e-6, "{i}: {} not {expected}", more[4]);
-            assert!((f64::from(more[5]) - (f64::from(more[4]).log2() / 10.0).max(-1.0)).abs() < 1e-4);
-        }
-        shown = (ask(&mut plain, Act::Ask(question)).obs, ask(&mut worth, Act::Ask(question)).obs);
-        if let Some(answer) = worth.asked().last().unwrap().reply {
-            belief.observe(question, &channel.likelihood(question, child.states()[question], answer)).unwrap();
-        }
     }
 }
 
