@@ -353,9 +353,8 @@ mod texts {
         build_agent(kind, config, &spec, Some(text), device, Seed::root(1)).unwrap()
     }
 
-    /// A few updates of every agent that learns, on every device: what was learnt there is saved, and goes on here.
-    #[test]
-    fn every_agent_learns_on_every_device() {
+    /// Settings under which an agent makes a few small updates.
+    fn few_updates() -> (AgentConfig, RunnerConfig) {
         let learning = LearningConfig {
             env_steps: 160,
             learning_starts: 40,
@@ -368,8 +367,14 @@ mod texts {
             table_refresh_updates: 2,
             ..LearningConfig::default()
         };
-        let config = AgentConfig { learning, ..AgentConfig::default() };
-        let runner_config = RunnerConfig { num_envs: 4, shard_size: 4, steps_per_round: 10, actors: 0 };
+        let runner = RunnerConfig { num_envs: 4, shard_size: 4, steps_per_round: 10, actors: 0 };
+        (AgentConfig { learning, ..AgentConfig::default() }, runner)
+    }
+
+    /// A few updates of every agent that learns, on every device: what was learnt there is saved, and goes on here.
+    #[test]
+    fn every_agent_learns_on_every_device() {
+        let (config, runner_config) = few_updates();
         // The same vectors need not be read again for each agent.
         let text = model(TrainMode::Frozen);
         retune::nn::on_each_device(|device| {
@@ -415,20 +420,7 @@ mod texts {
 
     #[test]
     fn a_trained_encoder_is_covered_moves_and_is_restored() {
-        let learning = LearningConfig {
-            env_steps: 160,
-            learning_starts: 40,
-            env_steps_per_update: 20,
-            batch_size: 16,
-            buffer_size: 100,
-            num_envs: 4,
-            hidden: 8,
-            encoder_batch_size: 4,
-            table_refresh_updates: 2,
-            ..LearningConfig::default()
-        };
-        let config = AgentConfig { learning, ..AgentConfig::default() };
-        let runner_config = RunnerConfig { num_envs: 4, shard_size: 4, steps_per_round: 10, actors: 0 };
+        let (config, runner_config) = few_updates();
         let mut text = model(TrainMode::Lora);
         for kind in [AgentKind::QLearning, AgentKind::Reinforce, AgentKind::TopKReinforce, AgentKind::Supervised] {
             let seed = Seed::root(2);

@@ -211,34 +211,30 @@ pub(super) mod tests {
         assert!(found.verdict.iter().any(|s| s.contains("the best planner is greedy_gain")), "{:?}", found.verdict);
     }
 
-    #[test]
-    fn expected_returns_are_compared_where_both_are_known() {
+    /// What a verdict says in sentences with `lead` once these arms have a measure.
+    fn told_of(measure: &str, worths: &[(&str, f64)], lead: &str) -> Vec<String> {
         let mut found = summary(&[GREEDY, UTILITY, PPO, DQN]);
-        for (name, worth) in [("ppo", 0.7), ("greedy_gain", 0.5), ("dqn", 0.9)] {
+        for &(name, worth) in worths {
             let results = ScoreSet::measured((0..5).map(|seed| (seed, worth + 0.001 * seed as f64)));
             let arm = found.arms.iter_mut().find(|arm| arm.name == name).expect("named above");
-            arm.metrics.insert(EXACT_RETURN.into(), ExtraMetric { unit: String::new(), results });
+            arm.metrics.insert(measure.into(), ExtraMetric { unit: String::new(), results });
         }
         found.verdict.clear();
         found.fill_statistics(&bootstrap()).expect("finite");
         conclude(&mut found, &bootstrap()).expect("finite");
-        let told: Vec<&String> = found.verdict.iter().filter(|s| s.contains("chance of the cases")).collect();
-        assert!(told.len() == 1 && told[0].contains("ppo beats greedy_gain"), "{told:?}");
+        found.verdict.into_iter().filter(|s| s.contains(lead)).collect()
     }
 
     #[test]
-    fn where_nothing_is_exact_the_expectation_over_diagnoses_is_compared() {
-        let mut found = summary(&[GREEDY, UTILITY, PPO, DQN]);
-        for (name, worth) in [("ppo", 0.7), ("greedy_gain", 0.5)] {
-            let results = ScoreSet::measured((0..5).map(|seed| (seed, worth + 0.001 * seed as f64)));
-            let arm = found.arms.iter_mut().find(|arm| arm.name == name).expect("named above");
-            arm.metrics.insert(EXPECTED_RETURN.into(), ExtraMetric { unit: String::new(), results });
+    fn expected_returns_are_compared_where_both_are_known() {
+        let worths = [("ppo", 0.7), ("greedy_gain", 0.5), ("dqn", 0.9)];
+        let kinds = [(EXACT_RETURN, "chance of the cases"), (EXPECTED_RETURN, "chance of the diagnoses")];
+        for ((measure, lead), (_, other)) in kinds.into_iter().zip(kinds.into_iter().rev()) {
+            let told = told_of(measure, &worths, lead);
+            assert!(told.len() == 1 && told[0].contains("ppo beats greedy_gain"), "{told:?}");
+            assert_eq!(told_of(measure, &worths, other), Vec::<String>::new());
+            assert_eq!(told_of(measure, &worths[..1], lead), Vec::<String>::new(), "of the planner it is not known");
         }
-        found.verdict.clear();
-        found.fill_statistics(&bootstrap()).expect("finite");
-        conclude(&mut found, &bootstrap()).expect("finite");
-        let told: Vec<&String> = found.verdict.iter().filter(|s| s.contains("chance of the diagnoses")).collect();
-        assert!(told.len() == 1 && told[0].contains("ppo beats greedy_gain"), "{told:?}");
     }
 
     #[test]
